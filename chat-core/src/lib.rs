@@ -1,0 +1,13 @@
+//! An embeddable chat engine: every chat is an append-only stream of events.
+
+mod clock;
+mod event;
+mod id;
+pub mod ports;
+
+pub use clock::{Clock, IdSource, ManualClock, RandomIds, SeededIds, SystemClock, Timestamp};
+pub use event::{EventType, Json, NewEvent, RecordedEvent};
+pub use id::{
+    ChatId, Checkpoint, ClientMessageId, CommandId, Epoch, EventId, InvalidId, Namespace,
+    PartitionId, Position, ProjectionName, Scope, StreamId, Topic, UserId, Version, ViewKey,
+};
