@@ -3,6 +3,7 @@
 mod clock;
 mod event;
 mod id;
+pub mod memory;
 pub mod ports;
 
 pub use clock::{Clock, IdSource, ManualClock, RandomIds, SeededIds, SystemClock, Timestamp};
