@@ -1,6 +1,7 @@
 //! An embeddable chat engine: every chat is an append-only stream of events.
 
 mod clock;
+pub mod decorate;
 pub mod domain;
 mod event;
 mod id;
