@@ -5,6 +5,7 @@ pub mod decorate;
 pub mod domain;
 mod event;
 mod id;
+pub mod llm;
 pub mod memory;
 pub mod ports;
 
