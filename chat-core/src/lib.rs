@@ -8,6 +8,8 @@ mod id;
 pub mod llm;
 pub mod memory;
 pub mod ports;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use clock::{Clock, IdSource, ManualClock, RandomIds, SeededIds, SystemClock, Timestamp};
 pub use event::{EventType, Json, NewEvent, RecordedEvent};
