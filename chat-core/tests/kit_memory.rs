@@ -1,21 +1,17 @@
 //! The memory adapters keep their contracts.
 
 mod one_partition {
+    use std::future::ready;
+
     use chat_core::testkit::MemoryStoreHarness;
 
-    async fn fresh() -> MemoryStoreHarness {
-        MemoryStoreHarness::new(1)
-    }
-
-    chat_core::event_store_tests!(fresh);
+    chat_core::event_store_tests!(|| ready(MemoryStoreHarness::new(1)));
 }
 
 mod four_partitions {
+    use std::future::ready;
+
     use chat_core::testkit::MemoryStoreHarness;
 
-    async fn fresh() -> MemoryStoreHarness {
-        MemoryStoreHarness::new(4)
-    }
-
-    chat_core::event_store_tests!(fresh);
+    chat_core::event_store_tests!(|| ready(MemoryStoreHarness::new(4)));
 }
