@@ -1,0 +1,145 @@
+//! What each command runs, as data.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::child::Children;
+use crate::cli::Task;
+use crate::metadata::Metadata;
+use crate::steps::{Record, Step, Steps, Verdict};
+use crate::summary::{closing, say};
+use crate::{audit, features, hygiene, imports, layers, needs, toolchain};
+
+const TOOLCHAIN: Step = Step { name: "toolchain", act: toolchain::check };
+const PROGRAMS: Step = Step { name: "programs", act: needs::check };
+const FORMAT: Step = Step { name: "format", act: format };
+const HYGIENE: Step = Step { name: "hygiene", act: hygiene::check };
+const IMPORTS: Step = Step { name: "imports", act: imports::check };
+const LAYERS: Step = Step { name: "layers", act: layers::check };
+const AUDIT: Step = Step { name: "audit", act: audit::check };
+const ADVISORIES: Step = Step { name: "advisories", act: audit::advisories };
+const LINTS: Step = Step { name: "lints", act: lints };
+const FEATURES: Step = Step { name: "features", act: features::check };
+const TESTS: Step = Step { name: "tests", act: tests };
+const DOCS: Step = Step { name: "docs", act: docs };
+
+/// The quick ones first: a misplaced comma needs no build to be found.
+const TEST: &[Step] =
+    &[TOOLCHAIN, PROGRAMS, FORMAT, HYGIENE, IMPORTS, LAYERS, AUDIT, LINTS, FEATURES, TESTS, DOCS];
+const LINT: &[Step] = &[TOOLCHAIN, FORMAT, HYGIENE, IMPORTS, LAYERS, LINTS];
+
+const ADVISORIES_APART: &str = "security advisories are no part of this: they need an advisory \
+     database from the network; `cargo xtask audit --advisories` checks them";
+
+/// The long test runs; add a row for another. All are built in release.
+const SOAKS: &[&[&str]] =
+    &[&["test", "--release", "--locked", "-p", "chat-core", "--features", "testkit"]];
+
+/// Runs a command; `false` if a step failed.
+///
+/// # Errors
+///
+/// When it couldn't even begin.
+pub(crate) fn run(task: &Task) -> Result<bool> {
+    let mut children = Children::new()?;
+    if std::env::var_os("CI").is_some() {
+        children.set_environment("CARGO_TERM_COLOR", "never");
+    }
+    let metadata = Metadata::load(&children)?;
+    match task {
+        Task::Test => Ok(report(children, metadata, TEST, &[ADVISORIES_APART])),
+        Task::Lint => Ok(report(children, metadata, LINT, &[])),
+        Task::Audit { advisories: false } => {
+            Ok(report(children, metadata, &[AUDIT], &[ADVISORIES_APART]))
+        }
+        Task::Audit { advisories: true } => {
+            Ok(report(children, metadata, &[AUDIT, ADVISORIES], &[]))
+        }
+        Task::Soak { minutes, cases } => soak(children, metadata, *minutes, *cases),
+        Task::Bench { arguments } => bench(&children, &metadata, arguments),
+    }
+}
+
+fn report(children: Children, metadata: Metadata, steps: &[Step], notes: &[&str]) -> bool {
+    let mut run = Steps::new(children, metadata);
+    let records = run.run(steps);
+    let not_run: Vec<_> = steps.iter().skip(records.len()).map(|step| step.name).collect();
+    say(&closing(records, &not_run, notes));
+    all_passed(records)
+}
+
+fn all_passed(records: &[Record]) -> bool {
+    records.iter().all(|record| matches!(record.verdict, Verdict::Passed(_)))
+}
+
+fn format(steps: &mut Steps) -> Result<String> {
+    let mut command = steps.cargo(&["fmt", "--all", "--check"]);
+    steps.command(&mut command).map(|()| String::new())
+}
+
+fn lints(steps: &mut Steps) -> Result<String> {
+    let words = ["clippy", "--locked", "--workspace", "--all-targets", "--all-features"];
+    let mut command = steps.cargo(&words);
+    steps.command(command.args(["--", "-D", "warnings"])).map(|()| String::new())
+}
+
+fn tests(steps: &mut Steps) -> Result<String> {
+    // Without --no-fail-fast the count of failures would end with the first binary that has one.
+    let words = ["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"];
+    let mut command = steps.cargo(&words);
+    steps.tests(&mut command).map(|()| String::new())
+}
+
+fn docs(steps: &mut Steps) -> Result<String> {
+    let words = ["doc", "--locked", "--workspace", "--all-features", "--no-deps"];
+    let mut command = steps.cargo(&words);
+    steps.command(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| String::new())
+}
+
+/// Runs every soak in turn, and again from the first until the time is used up.
+fn soak(
+    mut children: Children,
+    metadata: Metadata,
+    minutes: Option<u64>,
+    cases: u64,
+) -> Result<bool> {
+    let time = Duration::from_secs(minutes.unwrap_or(0).saturating_mul(60));
+    let start = Instant::now();
+    children.set_environment("CHAT_SOAK", "1");
+    children.set_environment("CHAT_KIT_CASES", cases.to_string());
+    let mut steps = Steps::new(children, metadata);
+    for round in 1.. {
+        say(&format!("\nround {round}"));
+        steps.children.set_environment("CHAT_SOAK_ROUND", round.to_string());
+        let records = steps.run(&[Step { name: "soak", act: soak_round }]);
+        if !all_passed(records) || start.elapsed() >= time {
+            break;
+        }
+    }
+    say(&closing(steps.records(), &[], &[]));
+    Ok(all_passed(steps.records()))
+}
+
+fn soak_round(steps: &mut Steps) -> Result<String> {
+    for words in SOAKS {
+        let mut command = steps.cargo(words);
+        steps.tests(&mut command)?;
+    }
+    Ok(String::new())
+}
+
+fn bench(children: &Children, metadata: &Metadata, arguments: &[String]) -> Result<bool> {
+    if metadata.member("benches").is_none() {
+        bail!("the workspace has no package `benches` yet");
+    }
+    let mut command = Command::new(crate::metadata::cargo());
+    command.current_dir(&metadata.workspace_root);
+    command.args(["run", "--release", "--locked", "-p", "benches", "--"]).args(arguments);
+    let ended = children.run(&mut command)?;
+    if !ended.left.is_empty() {
+        bail!("left running, and ended now: {}", ended.left.join(", "));
+    }
+    Ok(ended.status.success())
+}
