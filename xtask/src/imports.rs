@@ -1,15 +1,16 @@
 //! Checks that the files of chat-core import one way, along the data path:
 //! command → decide → append → notify → subscribe → project.
 //!
-//! `ROWS` says what each module may import, `STAGES` the order inside of a module. Tests may
-//! import what they like.
+//! `ROWS` says what each module may import, `STAGES` the order inside of a module; no files of a
+//! module import each other in a circle. Tests may import what they like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::code::{Token, tokens, without_tests};
+use crate::code::{tokens, without_tests};
+use crate::paths::{Import, imports};
 use crate::steps::Steps;
 use crate::summary::say;
 
@@ -46,14 +47,15 @@ const ROWS: &[Row] = &[
     Row { module: "ports", may: &["id", "event", "clock"], never: &[] },
     Row { module: "memory", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "decorate", may: &["id", "event", "clock", "ports"], never: &[] },
+    Row { module: "llm", may: &["id", "event", "clock", "ports"], never: &[] },
     Row {
         module: "engine",
-        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate"],
+        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm"],
         never: &[],
     },
     Row {
         module: "testkit",
-        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "engine"],
+        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine"],
         never: &[],
     },
 ];
@@ -76,6 +78,13 @@ const NEVER: &[&str] = &[
 /// that isn't named may import from any and be imported by any.
 const STAGES: &[(&str, &[&str])] =
     &[("engine", &["command", "decide", "append", "notify", "subscribe", "project"])];
+
+/// Files that stand in a circle with others of their module, and why.
+const KNOTS: &[(&str, &str)] = &[
+    // The state that all parts of the engine share is made of the parts' own types.
+    ("engine", "shared"),
+    ("engine", "cell"),
+];
 
 /// The imports step.
 ///
@@ -121,6 +130,7 @@ fn files(folder: &Path) -> Result<Vec<File>> {
 fn complaints(files: &[File]) -> Vec<String> {
     let mut found = Vec::new();
     let names = root_names(files, &mut found);
+    let mut graph = Graph::default();
     for (path, text) in files {
         let module = module_of(path);
         let Some(top) = module.first() else { continue };
@@ -138,9 +148,50 @@ fn complaints(files: &[File]) -> Vec<String> {
             if let Some(why) = wrong(&import, row, &module, &names) {
                 found.push(format!("{}:{}: {why}", path.display(), import.line));
             }
+            graph.note(&module, &import);
         }
     }
+    found.extend(graph.circles());
     found
+}
+
+/// Which file of a module imports which other: `(module, file)` and the files that it names.
+#[derive(Debug, Default)]
+struct Graph(BTreeMap<(String, String), BTreeSet<String>>);
+
+impl Graph {
+    fn note(&mut self, module: &[String], import: &Import) {
+        let ([top, file, ..], [root, other_top, other, ..]) = (module, import.path.as_slice())
+        else {
+            return;
+        };
+        let knot = |file: &str| KNOTS.iter().any(|(at, name)| at == top && *name == file);
+        if root == "crate" && top == other_top && file != other && !knot(file) && !knot(other) {
+            self.0.entry((top.clone(), file.clone())).or_default().insert(other.clone());
+        }
+    }
+
+    /// Files that import each other, if by way of others.
+    fn circles(&self) -> Vec<String> {
+        self.0
+            .keys()
+            .filter(|(top, file)| self.reached(top, file).contains(file))
+            .map(|(top, file)| format!("`{top}::{file}` imports itself by way of other files"))
+            .collect()
+    }
+
+    fn reached(&self, top: &str, file: &str) -> BTreeSet<String> {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![file.to_owned()];
+        while let Some(file) = next.pop() {
+            for other in self.0.get(&(top.to_owned(), file)).into_iter().flatten() {
+                if reached.insert(other.clone()) {
+                    next.push(other.clone());
+                }
+            }
+        }
+        reached
+    }
 }
 
 /// `engine/append.rs` and `engine/append/mod.rs` are `engine::append`; `lib.rs` is the root.
@@ -222,153 +273,6 @@ fn against_stage(module: &[String], target: &[String]) -> Option<String> {
     })
 }
 
-/// One path that the code names.
-#[derive(Debug, PartialEq, Eq)]
-struct Import {
-    /// Begins with `crate` or with the name of another crate.
-    path: Vec<String>,
-    /// The name that a `use` makes known.
-    name: Option<String>,
-    line: usize,
-}
-
-/// Every path in `tokens` with at least two parts, `self` and `super` resolved against `module`.
-fn imports(tokens: &[Token], module: &[String]) -> Vec<Import> {
-    let mut found = Vec::new();
-    // Inline modules: their name, and the depth of braces that they were opened at.
-    let mut inline: Vec<(String, usize)> = Vec::new();
-    let mut depth = 0;
-    let mut before: Option<&Token> = None;
-    let mut rest = tokens;
-    while let [token, tail @ ..] = rest {
-        let here: Vec<_> =
-            module.iter().cloned().chain(inline.iter().map(|(name, _)| name.clone())).collect();
-        rest = tail;
-        match (token.text.as_str(), tail) {
-            ("mod", [name, open, after @ ..]) if open.is("{") => {
-                inline.push((name.text.clone(), depth));
-                depth += 1;
-                rest = after;
-            }
-            ("{", _) => depth += 1,
-            ("}", _) => {
-                depth = depth.saturating_sub(1);
-                inline.pop_if(|(_, opened)| *opened == depth);
-            }
-            // `use<'a>` is a bound, no import.
-            ("use", [next, ..]) if !next.is("<") => {
-                let mut leaves = Vec::new();
-                rest = use_tree(tail, &[], &mut leaves);
-                found.extend(leaves.into_iter().map(|leaf| resolved(leaf, &here)));
-            }
-            (_, [colons, ..])
-                if token.is_name()
-                    && colons.is("::")
-                    && !before.is_some_and(|token| token.is("::") || token.is(".")) =>
-            {
-                let (path, after) = plain_path(rest_with(token, tokens, tail));
-                rest = after;
-                let import = Import { path, name: None, line: token.line };
-                found.push(resolved(import, &here));
-            }
-            _ => {}
-        }
-        before = Some(token);
-    }
-    found
-}
-
-/// The tokens from `token` on, of which `tail` is what follows it.
-fn rest_with<'a>(token: &'a Token, tokens: &'a [Token], tail: &'a [Token]) -> &'a [Token] {
-    let at = tokens.len().saturating_sub(tail.len() + 1);
-    tokens.get(at..).unwrap_or(std::slice::from_ref(token))
-}
-
-/// Reads `a::b::c` up to what is no part of the path, such as `::<` or `::{`.
-fn plain_path(tokens: &[Token]) -> (Vec<String>, &[Token]) {
-    let mut path = Vec::new();
-    let mut rest = tokens;
-    while let [name, tail @ ..] = rest
-        && name.is_name()
-    {
-        path.push(name.text.clone());
-        rest = tail;
-        let [colons, next, ..] = tail else { break };
-        if !colons.is("::") || !next.is_name() {
-            break;
-        }
-        rest = tail.get(1..).unwrap_or_default();
-    }
-    (path, rest)
-}
-
-/// Reads one branch of a `use` up to its `,`, `}` or `;`, and returns what follows that.
-fn use_tree<'a>(tokens: &'a [Token], prefix: &[String], found: &mut Vec<Import>) -> &'a [Token] {
-    let mut path = prefix.to_vec();
-    let mut name = None;
-    let mut rest = tokens;
-    let mut line = tokens.first().map_or(0, |token| token.line);
-    while let [token, tail @ ..] = rest {
-        rest = tail;
-        match token.text.as_str() {
-            "::" => {}
-            "{" => {
-                while let [next, ..] = rest
-                    && !next.is("}")
-                {
-                    rest = use_tree(rest, &path, found);
-                }
-                path.clear();
-                rest = rest.get(1..).unwrap_or_default();
-            }
-            "as" => {
-                name = tail.first().map(|token| token.text.clone());
-                rest = tail.get(1..).unwrap_or_default();
-            }
-            // The closing brace belongs to the branch around this one.
-            "}" => {
-                rest = tokens.get(tokens.len() - tail.len() - 1..).unwrap_or_default();
-                break;
-            }
-            "," | ";" => break,
-            text => {
-                line = token.line;
-                path.push(text.to_owned());
-            }
-        }
-    }
-    if let Some(last) = path.last().cloned() {
-        // `a::{self}` is `a`.
-        if last == "self" && path.len() > 1 {
-            path.pop();
-        }
-        let name = name.or_else(|| path.last().cloned());
-        found.push(Import { path, name, line });
-    }
-    rest
-}
-
-/// Makes `self` and `super` absolute; a glob names what it is taken from.
-fn resolved(mut import: Import, here: &[String]) -> Import {
-    if import.path.last().is_some_and(|last| last == "*") {
-        import.path.pop();
-    }
-    let mut base = here.to_vec();
-    let relative = import.path.iter().take_while(|part| matches!(part.as_str(), "self" | "super"));
-    let relative: Vec<_> = relative.cloned().collect();
-    if relative.is_empty() {
-        return import;
-    }
-    for part in &relative {
-        if part == "super" {
-            base.pop();
-        }
-    }
-    let rest = import.path.iter().skip(relative.len()).cloned();
-    import.path = std::iter::once("crate".to_owned()).chain(base).chain(rest).collect();
-    import
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +302,10 @@ mod tests {
         accepted("domain/decide.rs", "use crate::{ChatId, Person}; use super::apply::C;");
         accepted("engine/mod.rs", "use crate::{domain, ports::Store, memory::Memory};");
         accepted("memory/store.rs", "use crate::ports::*; use tokio::sync::Mutex;");
-        accepted("domain/apply.rs", "use std::collections::BTreeMap; use serde::Serialize;");
+        accepted(
+            "domain/apply.rs",
+            "use std::collections::{BTreeMap, BTreeSet}; use serde::Serialize;",
+        );
     }
 
     #[test]
@@ -439,6 +346,22 @@ mod tests {
         refused("engine/append/batch.rs", "use crate::engine::notify;", "later stage");
         accepted("engine/subscribe.rs", "use super::append::Head; use super::cache::Cache;");
         accepted("engine/cache.rs", "use super::project::View;");
+    }
+
+    #[test]
+    fn files_that_import_each_other_are_refused() {
+        let files = |last: &str| {
+            let file = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
+            complaints(&[
+                file("lib.rs", LIB),
+                file("domain/a.rs", "use super::b::B;"),
+                file("domain/b.rs", "use crate::domain::c::C;"),
+                file("domain/c.rs", last),
+            ])
+        };
+        assert_eq!(files("use super::d::D;"), Vec::<String>::new());
+        assert_eq!(files("#[cfg(test)] use super::a::A;"), Vec::<String>::new());
+        assert_eq!(files("use super::a::A;").len(), 3);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod imports;
 mod layers;
 mod metadata;
 mod needs;
+mod paths;
 mod plan;
 mod steps;
 mod summary;
