@@ -204,7 +204,8 @@ fn module_of(path: &Path) -> Vec<String> {
     parts
 }
 
-/// What `lib.rs` re-exports, by name, and the module that it comes from.
+/// What is known at the root of the crate by re-export or as a macro, and the module that it
+/// comes from.
 fn root_names(files: &[File], found: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     let Some((_, text)) = files.iter().find(|(path, _)| path == Path::new("lib.rs")) else {
@@ -219,7 +220,21 @@ fn root_names(files: &[File], found: &mut Vec<String>) -> BTreeMap<String, Strin
         let module = if module == "crate" { import.path.get(1) } else { Some(module) };
         names.insert(name.clone(), module.cloned().unwrap_or_default());
     }
+    for (path, text) in files {
+        let Some(top) = module_of(path).into_iter().next() else { continue };
+        names.extend(macros(text).into_iter().map(|name| (name, top.clone())));
+    }
     names
+}
+
+/// The macros that a file defines: exported ones are known at the root of the crate.
+fn macros(text: &str) -> Vec<String> {
+    let tokens = tokens(text);
+    let defined = tokens.windows(3).filter_map(|three| match three {
+        [word, bang, name] if word.is("macro_rules") && bang.is("!") => Some(name.text.clone()),
+        _ => None,
+    });
+    defined.collect()
 }
 
 /// Says why an import is wrong, if it is.
@@ -329,6 +344,17 @@ mod tests {
     fn re_exports_at_the_root_count_as_their_module() {
         refused("memory/store.rs", "use crate::Engine;", "`crate::Engine`");
         refused("domain/decide.rs", "use crate::{Person, Store};", "`crate::Store`");
+    }
+
+    #[test]
+    fn exported_macro_counts_as_its_module() {
+        let lib = (PathBuf::from("lib.rs"), LIB.to_owned());
+        let made = "#[macro_export] macro_rules! check { () => { $crate::check!() } }";
+        let made = (PathBuf::from("testkit/run.rs"), made.to_owned());
+        let used = (PathBuf::from("domain/a.rs"), "crate::check!();".to_owned());
+        assert_eq!(complaints(&[lib.clone(), made.clone()]), Vec::<String>::new());
+        let found = complaints(&[lib, made, used]);
+        assert!(found.iter().any(|line| line.contains("`domain` must not import `crate::check`")));
     }
 
     #[test]

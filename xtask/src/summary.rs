@@ -1,14 +1,21 @@
 //! What is printed at the end: each step, what it ran, how long it took, and the count of tests.
 
-use std::io::Write;
 use std::time::Duration;
 
 use crate::steps::{Record, Verdict};
 use crate::tally::Tally;
 
 /// Prints one line. A closed terminal is no reason to stop: the work and its clean-up go on.
+#[cfg(not(test))]
 pub(crate) fn say(line: &str) {
+    use std::io::Write;
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints where the test harness keeps it apart from the results.
+#[cfg(test)]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
 }
 
 /// The closing text; its last line is `N passed, M failed`, or says that no step of a run without
