@@ -82,9 +82,9 @@ pub async fn concurrent_repeats_write_once(harness: &dyn StoreHarness) {
     for _ in 0..4 {
         handles.push(harness.open().await);
     }
-    for (round, expected) in [Expected::Any, Expected::NoStream].into_iter().enumerate() {
-        let name = stream(&format!("chat/{round}"));
-        let append = single(&name, expected, events([1, 2]));
+    for (expected, numbers) in [(Expected::Any, [1, 2]), (Expected::NoStream, [3, 4])] {
+        let name = stream(&format!("chat/{expected:?}"));
+        let append = single(&name, expected, events(numbers));
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
             let (store, append) = (Arc::clone(&handles[task % 4]), append.clone());
@@ -101,7 +101,7 @@ pub async fn concurrent_repeats_write_once(harness: &dyn StoreHarness) {
             Answers::MayBeLost => assert!(new <= 1, "{new} answers as new"),
         }
         assert!(answers.iter().all(|answer| answer.streams == answers[0].streams), "{answers:?}");
-        assert_holds(&*handles[0], &name, [1, 2]).await;
+        assert_holds(&*handles[0], &name, numbers).await;
     }
 }
 

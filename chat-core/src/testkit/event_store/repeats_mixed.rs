@@ -17,8 +17,8 @@ pub async fn an_append_to_several_streams_can_be_repeated(harness: &dyn StoreHar
     let append = multi(writes, vec![(&guarded, Expected::NoStream)]);
     let first = store.append_one(append.clone()).await.expect("the first");
     // None of its expectations holds any more.
-    for name in [&one, &two, &guarded] {
-        write(&*store, name, Expected::Any, vec![event(10)]).await;
+    for (number, name) in [(10, &one), (11, &two), (12, &guarded)] {
+        write(&*store, name, Expected::Any, vec![event(number)]).await;
     }
     for handle in [&store, &harness.open().await] {
         let again = handle.append_one(append.clone()).await.expect("the repeat");
@@ -26,7 +26,7 @@ pub async fn an_append_to_several_streams_can_be_repeated(harness: &dyn StoreHar
         assert_eq!(again.streams, first.streams);
     }
     assert_holds(&*store, &one, [3, 10]).await;
-    assert_holds(&*store, &two, [1, 2, 10]).await;
+    assert_holds(&*store, &two, [1, 2, 11]).await;
 }
 
 /// Guarantee 5: "only some of them do", across streams.
@@ -100,16 +100,17 @@ pub async fn a_call_of_everything_answers_each(harness: &dyn StoreHarness) {
 pub async fn an_id_in_two_streams_is_never_mixed_up(harness: &dyn StoreHarness) {
     let store = harness.open().await;
     // In one partition and, where there are several, most likely in two.
-    for (one, two) in [("1/{key}", "2/{key}"), ("chat/a", "chat/b")] {
+    for (one, two, number) in [("1/{key}", "2/{key}", 1), ("chat/a", "chat/b", 11)] {
         let (one, two) = (stream(one), stream(two));
-        let first = write(&*store, &one, Expected::NoStream, events([1, 2])).await;
-        for other in [event(1), super::other_payload(1)] {
+        let both = [number, number + 1];
+        let first = write(&*store, &one, Expected::NoStream, events(both)).await;
+        for other in [event(number), super::other_payload(number)] {
             let append = single(&two, Expected::NoStream, vec![other.clone()]);
             match store.append_one(append.clone()).await {
                 Ok(appended) => {
                     assert_new(harness, &appended);
                     assert_eq!(appended.streams[0].first, Version(1));
-                    let found = store.find(&two, event_id(1)).await.expect("find");
+                    let found = store.find(&two, event_id(number)).await.expect("find");
                     let expected = (&two, Version(1), &other);
                     let found = found.expect("the event of the second stream");
                     assert_eq!((&found.stream, found.version, &found.event), expected);
@@ -124,10 +125,10 @@ pub async fn an_id_in_two_streams_is_never_mixed_up(harness: &dyn StoreHarness) 
                 Err(error) => panic!("an id in two streams: {error}"),
             }
         }
-        let again = write(&*store, &one, Expected::NoStream, events([1, 2])).await;
+        let again = write(&*store, &one, Expected::NoStream, events(both)).await;
         assert!(again.repeat && again.streams == first.streams, "{again:?}");
-        let found = store.find(&one, event_id(1)).await.expect("find").expect("the first");
+        let found = store.find(&one, event_id(number)).await.expect("find").expect("the first");
         assert_eq!((&found.stream, found.version), (&one, Version(1)));
-        assert_holds(&*store, &one, [1, 2]).await;
+        assert_holds(&*store, &one, both).await;
     }
 }
