@@ -1,0 +1,169 @@
+//! Opens connections: pragmas, patience with other processes, and what is refused at once.
+
+use std::time::{Duration, Instant};
+
+use chat_core::ports::StoreError;
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
+
+use super::config::{SqliteConfig, SqliteDurability};
+use super::error::{Step, store_error};
+
+/// Opens the connection that writes, in WAL mode.
+pub(super) fn open_writer(config: &SqliteConfig) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = open(config, flags)?;
+    // Where the permissions allow no writing, SQLite opens the file for reading only.
+    if connection.is_readonly(MAIN_DB).map_err(at_open)? {
+        let what = format!("{} may be read but not written", config.path.display());
+        return Err(StoreError::ReadOnly { what });
+    }
+    patient(&mut connection, config.busy_timeout)?;
+    use_wal(&connection, config)?;
+    let synchronous = match config.durability {
+        SqliteDurability::Full => "FULL",
+        SqliteDurability::Normal => "NORMAL",
+    };
+    let full = config.durability == SqliteDurability::Full;
+    let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(at_open)
+    };
+    pragma("synchronous", &synchronous)?;
+    // On Apple's systems an ordinary fsync does not reach the disk.
+    pragma("fullfsync", &full)?;
+    pragma("checkpoint_fullfsync", &true)?;
+    pragma("cache_size", &-WRITER_CACHE_KIB)?;
+    pragma("temp_store", &"MEMORY")?;
+    if let Some(pages) = config.max_pages {
+        pragma("max_page_count", &pages)?;
+    }
+    // Afterwards the log is cut back to this, should one long read have made it grow.
+    pragma("journal_size_limit", &WAL_BYTES_KEPT)?;
+    pragma("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(super) fn open_reader(config: &SqliteConfig) -> Result<Connection, StoreError> {
+    let mut connection = open(config, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    patient(&mut connection, config.busy_timeout)?;
+    let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(at_open)
+    };
+    pragma("query_only", &true)?;
+    pragma("cache_size", &-READER_CACHE_KIB)?;
+    pragma("temp_store", &"MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn open(config: &SqliteConfig, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let connection = Connection::open_with_flags(&config.path, flags).map_err(|error| {
+        match store_error(error, Step::Open) {
+            StoreError::Unavailable { source, .. } => {
+                let what = format!("cannot open {}", config.path.display());
+                StoreError::Unavailable { what, source }
+            }
+            other => other,
+        }
+    })?;
+    Ok(connection)
+}
+
+/// Switches the file to WAL, unless it is there already.
+fn use_wal(connection: &Connection, config: &SqliteConfig) -> Result<(), StoreError> {
+    let query = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, String>(0));
+    let encoding = query("PRAGMA encoding").map_err(at_open)?;
+    if encoding != "UTF-8" {
+        // Keys of views sort by their bytes in UTF-8.
+        let path = config.path.display();
+        let what = format!("{path} is encoded in {encoding}; only UTF-8 is supported");
+        return Err(StoreError::Invalid { what });
+    }
+    // While another process makes the same switch SQLite answers "busy" at once, without asking
+    // the busy handler, lest two that hold a read lock wait for each other.
+    let mut patience = Patience::new(config.busy_timeout);
+    let mode = loop {
+        let tried = query("PRAGMA journal_mode").and_then(|mode| {
+            if mode == "wal" { Ok(mode) } else { query("PRAGMA journal_mode=WAL") }
+        });
+        match tried.map_err(at_open) {
+            Err(StoreError::Unavailable { .. }) if patience.wait() => {}
+            Err(error) => return Err(error),
+            Ok(mode) => break mode,
+        }
+    };
+    if mode != "wal" {
+        let path = config.path.display();
+        let what = format!("{path} cannot use a write-ahead log, its journal mode stays {mode}");
+        return Err(StoreError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// Lets a connection wait for locks that other processes hold.
+fn patient(connection: &mut Connection, timeout: Duration) -> Result<(), StoreError> {
+    let mut patience = Patience::new(timeout);
+    let handler = move |tries| {
+        if tries == 0 {
+            patience.restart();
+        }
+        patience.wait()
+    };
+    connection.busy_handler(Some(handler)).map_err(at_open)
+}
+
+fn at_open(error: rusqlite::Error) -> StoreError {
+    store_error(error, Step::Open)
+}
+
+/// Waits between tries: short at first, then longer, each by chance, so that processes that were
+/// refused together do not come back together.
+#[derive(Debug)]
+struct Patience {
+    since: Instant,
+    timeout: Duration,
+    longest: u64,
+    random: u64,
+}
+
+impl Patience {
+    fn new(timeout: Duration) -> Self {
+        let random = uuid::Uuid::new_v4().as_u64_pair().0 | 1;
+        Self { since: Instant::now(), timeout, longest: FIRST_WAIT_MICROS, random }
+    }
+
+    fn restart(&mut self) {
+        self.since = Instant::now();
+        self.longest = FIRST_WAIT_MICROS;
+    }
+
+    /// Waits a little, or says that the time is up.
+    fn wait(&mut self) -> bool {
+        if self.since.elapsed() >= self.timeout {
+            return false;
+        }
+        // Xorshift (Marsaglia 2003); quality does not matter here.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let micros = self.longest / 4 + self.random % self.longest;
+        self.longest = (self.longest * 2).min(LONGEST_WAIT_MICROS);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "file locks of other processes wake nobody; they can only be tried again"
+        )]
+        std::thread::sleep(Duration::from_micros(micros));
+        true
+    }
+}
+
+const FIRST_WAIT_MICROS: u64 = 100;
+const LONGEST_WAIT_MICROS: u64 = 5_000;
+
+/// The log goes into the file after this many pages: rarely enough that pages which many
+/// transactions touch are copied once, and often enough that the log stays in the cache.
+pub(super) const CHECKPOINT_PAGES: u32 = 16_000;
+const WAL_BYTES_KEPT: i64 = 128 << 20;
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+const READER_CACHE_KIB: i64 = 8 << 10;

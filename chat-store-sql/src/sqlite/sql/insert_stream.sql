@@ -1,0 +1,1 @@
+INSERT INTO {ns}_streams (id, name) VALUES (?1, ?2)

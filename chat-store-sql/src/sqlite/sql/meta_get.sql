@@ -1,0 +1,1 @@
+SELECT value FROM {ns}_meta WHERE key = ?1

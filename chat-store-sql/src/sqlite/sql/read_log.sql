@@ -1,0 +1,5 @@
+SELECT position, stream, version, event_id, type, schema_version, recorded_at, payload, metadata
+FROM {ns}_events
+WHERE position > ?1
+ORDER BY position
+LIMIT ?2

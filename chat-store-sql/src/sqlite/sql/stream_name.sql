@@ -1,0 +1,1 @@
+SELECT name FROM {ns}_streams WHERE id = ?1

@@ -1,0 +1,1 @@
+SELECT id, checkpoint FROM {ns}_view_checkpoints WHERE scope = ?1 AND projection = ?2
