@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures::stream;
+use futures::{StreamExt as _, stream};
 
 use crate::ports::{EndReason, LlmError, LlmEvent, LlmOutcome, LlmStream, LlmUsage};
 
@@ -144,10 +144,11 @@ impl LlmScript {
             return Err(error);
         }
         let play = Play { steps: self.steps.into(), ending: Some(self.ending), _guard: guard };
-        Ok(Box::pin(stream::unfold(play, |mut play| async move {
+        let events = stream::unfold(play, |mut play| async move {
             let event = play.next().await?;
             Some((event, play))
-        })))
+        });
+        Ok(Box::pin(events.fuse()))
     }
 }
 
