@@ -245,4 +245,16 @@ impl ChatCommand {
             | Self::Hide => None,
         }
     }
+
+    /// As [`target`](Self::target), to be placed.
+    pub fn target_mut(&mut self) -> Option<&mut MessageRef> {
+        match self {
+            Self::Send(send) => send.reply_to.as_mut(),
+            Self::Edit(edit) => Some(&mut edit.target),
+            Self::Delete { target, .. }
+            | Self::React { target, .. }
+            | Self::Unreact { target, .. } => Some(target),
+            _ => None,
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::event::{
     ReactionRemoved, ReadAdvanced, Role, RoleChanged,
 };
 use super::limits::Limits;
-use super::member::Member;
+use super::member::{Member, readable};
 use super::message::MessageState;
 use super::rejection::{LimitName, Rejection};
 use crate::clock::Timestamp;
@@ -170,14 +170,8 @@ impl ChatCreated {
 
 impl Context<'_> {
     fn member(&self) -> Result<&Member, Rejection> {
-        match self.chat.members.get(self.actor) {
-            Some(member) if member.is_active() => Ok(member),
-            Some(_) => Err(Rejection::NotMember),
-            None if self.chat.access == Access::Open => Err(Rejection::NotMember),
-            None if self.chat.invites.contains_key(self.actor) => Err(Rejection::NotMember),
-            // Whoever has nothing to do with a closed chat does not learn that it exists.
-            None => Err(Rejection::ChatNotFound),
-        }
+        let member = readable(self.chat, self.actor)?;
+        if member.is_active() { Ok(member) } else { Err(Rejection::NotMember) }
     }
 
     fn group(&self, what: &'static str) -> Result<(), Rejection> {

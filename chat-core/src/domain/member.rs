@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{HistoryVisibility, Role};
+use super::chat::ChatState;
+use super::event::{Access, HistoryVisibility, Role};
+use super::rejection::Rejection;
 use crate::clock::Timestamp;
-use crate::id::Version;
+use crate::id::{UserId, Version};
 
 /// Whether somebody is a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,5 +137,20 @@ fn first_visible(joined: Version, history: HistoryVisibility) -> Version {
     match history {
         HistoryVisibility::Shared => Version(1),
         HistoryVisibility::Joined => joined,
+    }
+}
+
+/// The member of a chat, past or present, as whom a user may read it.
+///
+/// # Errors
+/// [`Rejection::NotMember`] if the user never was one but may know of the chat;
+/// [`Rejection::ChatNotFound`] otherwise.
+pub fn readable<'a>(chat: &'a ChatState, user: &UserId) -> Result<&'a Member, Rejection> {
+    match chat.members.get(user) {
+        Some(member) => Ok(member),
+        None if chat.access == Access::Open && chat.exists() => Err(Rejection::NotMember),
+        None if chat.invites.contains_key(user) => Err(Rejection::NotMember),
+        // Whoever has nothing to do with a closed chat does not learn that it exists.
+        None => Err(Rejection::ChatNotFound),
     }
 }

@@ -31,7 +31,7 @@ pub use event::{
     RoleChanged,
 };
 pub use limits::Limits;
-pub use member::{Member, Membership};
+pub use member::{Member, Membership, readable};
 pub use message::{Deletion, MessageState};
 pub use rejection::{LimitName, Rejection};
 pub use tally::Tally;

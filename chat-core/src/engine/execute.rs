@@ -1,0 +1,620 @@
+//! The way of a command: wait for its chat, be decided, be appended, take effect in memory, be
+//! delivered, be answered. Once accepted, a command goes its way whether or not the caller waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::cell::{CellInner, ChatCell};
+use super::error::ChatError;
+use super::shared::{Shared, bug};
+use super::tail::ChatRecord;
+use crate::clock::Timestamp;
+use crate::domain::{
+    ChatCommand, ChatCreated, ChatEvent, Context, Decision, MessageId, MessageRef, Rejection,
+    decide, encode,
+};
+use crate::event::NewEvent;
+use crate::id::{EventId, UserId, Version};
+use crate::ports::{Append, AppendResult, Expected, StoreError};
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack {
+    /// The event that carries the command out; `None` if nothing had to change.
+    pub event: Option<EventId>,
+    /// The event's place in the chat; if nothing had to change, the version that was looked at.
+    pub version: Version,
+    /// The command had been carried out before; this is its first answer again.
+    pub deduplicated: bool,
+    /// For a message that had been sent before: it was deleted since.
+    pub deleted: bool,
+}
+
+impl Ack {
+    /// Whether the command made a change, now or before.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.event.is_some()
+    }
+
+    /// The id of the message that was sent.
+    #[must_use]
+    pub fn message(&self) -> Option<MessageId> {
+        self.event.map(MessageId::from)
+    }
+}
+
+/// What is asked of a chat.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Create {
+        created: ChatCreated,
+        /// The chat's id says all about it, so that it does not matter who made it when.
+        existing_is_fine: bool,
+    },
+    Command(ChatCommand),
+}
+
+impl Asked {
+    fn existing_is_fine(&self) -> bool {
+        matches!(self, Self::Create { existing_is_fine: true, .. })
+    }
+}
+
+/// Whether the caller may repeat the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keyed {
+    /// By the caller's key.
+    Yes,
+    /// The id was made for this call alone.
+    No,
+}
+
+/// A command that waits for its decision.
+#[derive(Debug)]
+pub(super) struct Pending {
+    actor: UserId,
+    asked: Asked,
+    id: EventId,
+    keyed: Keyed,
+    attempts: u32,
+    answer: Answer,
+}
+
+/// Where the answer goes; counts the command as under way until then.
+#[derive(Debug)]
+struct Answer {
+    to: Option<oneshot::Sender<Result<Ack, ChatError>>>,
+    shared: Arc<Shared>,
+}
+
+impl Answer {
+    fn give(mut self, answer: Result<Ack, ChatError>) {
+        if let Some(to) = self.to.take() {
+            // A caller that went away does not need its answer.
+            let _ = to.send(answer);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.shared.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.shared.pending_ended.notify_waiters();
+        }
+    }
+}
+
+/// A command that was decided and is on its way to the store.
+#[derive(Debug)]
+struct InFlight {
+    pending: Pending,
+    event: ChatEvent,
+    at: Timestamp,
+}
+
+/// Decided commands of one chat, each on the version that the one before leaves.
+#[derive(Debug)]
+pub(super) struct Run {
+    cell: Arc<ChatCell>,
+    items: Vec<InFlight>,
+    appends: Vec<Append>,
+    bytes: usize,
+}
+
+/// Most commands of one chat in one batch; others shall have their turn.
+const RUN_MAX: usize = 256;
+
+/// What there is to do for a chat's queue.
+enum Step {
+    /// Nothing waits.
+    Idle,
+    /// These go to the store.
+    Run(Run),
+    /// The next command cannot be decided from what is in memory.
+    Prepare,
+}
+
+/// Commands that ended without the store, and must be checked against it before the answer.
+type Unsure = Vec<(Pending, Version, Result<(), Rejection>)>;
+
+/// Asks a chat for something.
+pub(super) async fn execute(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    actor: UserId,
+    asked: Asked,
+    id: EventId,
+    keyed: Keyed,
+) -> Result<Ack, ChatError> {
+    if shared.is_closing() {
+        return Err(ChatError::ShuttingDown);
+    }
+    let limit = shared.config.pending_commands;
+    let pending = shared.pending.fetch_add(1, Ordering::SeqCst);
+    let (to, answer) = oneshot::channel();
+    let answer_to = Answer { to: Some(to), shared: Arc::clone(shared) };
+    if pending >= limit {
+        return Err(ChatError::Overloaded { pending, limit });
+    }
+    shared.counters.commands.fetch_add(1, Ordering::Relaxed);
+    let command = Pending { actor, asked, id, keyed, attempts: 0, answer: answer_to };
+    enqueue(shared, cell, command);
+    // The sender is dropped unanswered only with the runtime.
+    answer.await.unwrap_or(Err(ChatError::ShuttingDown))
+}
+
+fn enqueue(shared: &Arc<Shared>, cell: &Arc<ChatCell>, command: Pending) {
+    let mut inner = cell.lock();
+    inner.queue.push_back(command);
+    if !inner.busy {
+        inner.busy = true;
+        advance(shared, cell, inner);
+    }
+}
+
+/// Takes the next step for a chat whose `busy` flag the caller holds.
+fn advance(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    mut inner: std::sync::MutexGuard<'_, CellInner>,
+) {
+    let mut unsure = Vec::new();
+    let step = next_step(shared, cell, &mut inner, &mut unsure);
+    if matches!(step, Step::Idle) {
+        inner.busy = false;
+    }
+    drop(inner);
+    for (pending, version, outcome) in unsure {
+        let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
+        let settling = Arc::clone(&shared);
+        settling.spawn(async move { settle(&shared, &cell, pending, version, outcome).await });
+    }
+    match step {
+        Step::Idle => {}
+        Step::Run(run) => shared.committer.submit(run),
+        Step::Prepare => {
+            let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
+            let preparing = Arc::clone(&shared);
+            preparing.spawn(async move { prepare(&shared, &cell).await });
+        }
+    }
+}
+
+/// Decides what waits, as far as it can be decided on the state in memory: a message changes
+/// nothing that the next decision looks at, anything else ends the run.
+fn next_step(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    inner: &mut CellInner,
+    unsure: &mut Unsure,
+) -> Step {
+    if inner.queue.is_empty() {
+        return Step::Idle;
+    }
+    if !inner.loaded {
+        return Step::Prepare;
+    }
+    let mut run = Run { cell: Arc::clone(cell), items: vec![], appends: vec![], bytes: 0 };
+    let now = shared.clock.now().max(inner.state.recorded_at);
+    let mut version = inner.state.version;
+    while let Some(pending) = inner.queue.pop_front() {
+        if !at_hand(inner, &pending) {
+            inner.queue.push_front(pending);
+            if run.items.is_empty() {
+                return Step::Prepare;
+            }
+            break;
+        }
+        match decide_one(shared, inner, &pending, now) {
+            Ok(Decision::Event(event)) => {
+                let append = match prepare_append(cell, &pending, &event, version, now) {
+                    Ok(append) => append,
+                    Err(error) => {
+                        pending.answer.give(Err(error));
+                        continue;
+                    }
+                };
+                version = version.next();
+                let changes_decisions = !matches!(event, ChatEvent::MessageSent(_));
+                run.bytes += append.size();
+                run.appends.push(append);
+                run.items.push(InFlight { pending, event, at: now });
+                if changes_decisions || run.items.len() >= RUN_MAX {
+                    break;
+                }
+            }
+            Ok(Decision::NoChange) => unsure.push((pending, inner.state.version, Ok(()))),
+            Err(rejection) => unsure.push((pending, inner.state.version, Err(rejection))),
+        }
+    }
+    if run.items.is_empty() { Step::Idle } else { Step::Run(run) }
+}
+
+/// Whether the message that the command is about is in memory, or there is none to look for.
+fn at_hand(inner: &CellInner, pending: &Pending) -> bool {
+    match &pending.asked {
+        Asked::Create { .. } => true,
+        Asked::Command(command) => command.target().is_none_or(|target| {
+            target.seq == Version::ZERO || inner.messages.get(target.seq).is_some()
+        }),
+    }
+}
+
+fn decide_one(
+    shared: &Shared,
+    inner: &CellInner,
+    pending: &Pending,
+    now: Timestamp,
+) -> Result<Decision, Rejection> {
+    match &pending.asked {
+        Asked::Create { created, existing_is_fine } => match inner.state.exists() {
+            false => Ok(Decision::Event(ChatEvent::ChatCreated(created.clone()))),
+            true if *existing_is_fine => Ok(Decision::NoChange),
+            true => Err(Rejection::ChatExists),
+        },
+        Asked::Command(command) => {
+            let target = command.target().and_then(|target| {
+                inner.messages.get(target.seq).filter(|message| message.id == target.message)
+            });
+            let context = Context {
+                chat: &inner.state,
+                actor: &pending.actor,
+                now,
+                limits: &shared.limits,
+                target: target.map(|message| &**message),
+            };
+            decide(&context, command)
+        }
+    }
+}
+
+fn prepare_append(
+    cell: &ChatCell,
+    pending: &Pending,
+    event: &ChatEvent,
+    version: Version,
+    now: Timestamp,
+) -> Result<Append, ChatError> {
+    let encoded = encode(event).map_err(bug)?;
+    let event = NewEvent {
+        id: pending.id,
+        event_type: encoded.event_type,
+        schema_version: encoded.schema_version,
+        recorded_at: now,
+        payload: encoded.payload,
+        metadata: None,
+    };
+    Append::single(cell.stream.clone(), Expected::Exactly(version), vec![event])
+        .map_err(|error| ChatError::Store(StoreError::Invalid { what: error.to_string() }))
+}
+
+/// Brings into memory what the first waiting command needs, then goes on.
+async fn prepare(shared: &Arc<Shared>, cell: &Arc<ChatCell>) {
+    if let Err(error) = fetch_needed(shared, cell).await {
+        // The store cannot be read: fail what waits, at once rather than one by one.
+        let waiting = std::mem::take(&mut cell.lock().queue);
+        for pending in waiting {
+            pending.answer.give(Err(error.clone()));
+        }
+    }
+    advance(shared, cell, cell.lock());
+}
+
+async fn fetch_needed(shared: &Arc<Shared>, cell: &Arc<ChatCell>) -> Result<(), ChatError> {
+    let loaded = cell.lock().loaded;
+    if !loaded {
+        shared.refresh(cell).await?;
+    }
+    let target = {
+        let inner = cell.lock();
+        let front = inner.queue.front().filter(|pending| !at_hand(&inner, pending));
+        front.and_then(|pending| match &pending.asked {
+            Asked::Command(command) => command.target(),
+            Asked::Create { .. } => None,
+        })
+    };
+    let Some(target) = target else {
+        return Ok(());
+    };
+    // An impossible version says to the decision that there is no such message.
+    let seq = shared.fetch_message(cell, target.message).await?.unwrap_or_default();
+    if seq != target.seq {
+        let mut inner = cell.lock();
+        for waiting in &mut inner.queue {
+            set_target(&mut waiting.asked, target, seq);
+        }
+    }
+    Ok(())
+}
+
+/// Corrects the place of a message in the commands that are about it.
+fn set_target(asked: &mut Asked, wrong: MessageRef, seq: Version) {
+    let Asked::Command(command) = asked else {
+        return;
+    };
+    if let Some(target) = command.target_mut().filter(|target| **target == wrong) {
+        target.seq = seq;
+    }
+}
+
+/// Answers a command that needs no event by what is in memory, once the store agrees: the chat may
+/// have moved on in another process, and the command may have been carried out before.
+async fn settle(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    pending: Pending,
+    seen: Version,
+    outcome: Result<(), Rejection>,
+) {
+    if let Err(error) = shared.refresh(cell).await {
+        pending.answer.give(Err(error));
+        return;
+    }
+    let now_at = cell.lock().state.version;
+    // A command that was tried before may have been carried out by that try.
+    if pending.keyed == Keyed::Yes || pending.attempts > 0 {
+        match shared.store.find(&cell.stream, pending.id).await {
+            Ok(Some(found)) => {
+                let answer = repeat(cell, &pending, found.version, Some(&found.event));
+                pending.answer.give(answer);
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                pending.answer.give(Err(error.into()));
+                return;
+            }
+        }
+    }
+    if now_at != seen && pending.attempts < shared.config.command_attempts {
+        requeue(shared, cell, vec![pending]);
+        return;
+    }
+    let answer = match outcome {
+        Ok(()) => {
+            let created = matches!(pending.asked, Asked::Create { .. });
+            Ok(Ack { event: None, version: now_at, deduplicated: created, deleted: false })
+        }
+        Err(rejection) => Err(rejection.into()),
+    };
+    pending.answer.give(answer);
+}
+
+/// The answer to a command that was carried out before. `found`: what stands there, if it must be
+/// compared here because the store did not.
+fn repeat(
+    cell: &ChatCell,
+    pending: &Pending,
+    version: Version,
+    found: Option<&NewEvent>,
+) -> Result<Ack, ChatError> {
+    if let Some(found) = found
+        && !asks_for(&pending.asked, found)
+    {
+        return Err(ChatError::IdempotencyConflict { original: pending.id });
+    }
+    let is_message = matches!(&pending.asked, Asked::Command(ChatCommand::Send(_)));
+    let deleted = is_message && {
+        let inner = cell.lock();
+        !inner.may_show(version)
+    };
+    Ok(Ack { event: Some(pending.id), version, deduplicated: true, deleted })
+}
+
+/// Whether the stored event is what the command would make. The event is made of the command's own
+/// words, so that it can be compared without the state in which it was decided.
+fn asks_for(asked: &Asked, found: &NewEvent) -> bool {
+    let Ok(event) =
+        crate::domain::decode(found.event_type.as_str(), found.schema_version, &found.payload)
+    else {
+        return false;
+    };
+    match (asked, event) {
+        (Asked::Create { created, existing_is_fine }, ChatEvent::ChatCreated(e)) => {
+            *existing_is_fine || e == *created
+        }
+        (Asked::Command(command), event) => command_made(command, &event),
+        _ => false,
+    }
+}
+
+fn command_made(command: &ChatCommand, event: &ChatEvent) -> bool {
+    match (command, event) {
+        (ChatCommand::Send(c), ChatEvent::MessageSent(e)) => {
+            c.text == e.text
+                && c.reply_to.map(|to| to.message) == e.reply_to.map(|to| to.message)
+                && c.mentions.users == e.mentions
+                && c.mentions.everyone == e.mention_all
+                && c.client_message_id == e.client_message_id
+        }
+        (ChatCommand::Edit(c), ChatEvent::MessageEdited(e)) => {
+            c.target.message == e.target.message
+                && c.text == e.text
+                && c.mentions.users == e.mentions
+                && c.mentions.everyone == e.mention_all
+        }
+        (ChatCommand::Delete { target, reason }, ChatEvent::MessageDeleted(e)) => {
+            target.message == e.target.message && *reason == e.reason
+        }
+        (ChatCommand::React { target, key }, ChatEvent::ReactionAdded(e)) => {
+            target.message == e.target.message && *key == e.key
+        }
+        (ChatCommand::Unreact { target, key }, ChatEvent::ReactionRemoved(e)) => {
+            target.message == e.target.message && *key == e.key
+        }
+        (ChatCommand::Update { name, topic, access }, ChatEvent::ChatUpdated(e)) => {
+            *name == e.name && *topic == e.topic && *access == e.access
+        }
+        (ChatCommand::Invite { user, role }, ChatEvent::MemberInvited(e)) => {
+            *user == e.user && *role == e.role
+        }
+        (ChatCommand::RevokeInvite { user }, ChatEvent::InviteRevoked(e)) => *user == e.user,
+        (ChatCommand::DeclineInvite, ChatEvent::InviteDeclined(_))
+        | (ChatCommand::Leave, ChatEvent::MemberLeft(_))
+        | (ChatCommand::Hide, ChatEvent::ChatHidden(_)) => true,
+        (ChatCommand::Join, ChatEvent::MemberJoined(e)) => e.by == e.user && e.role.is_none(),
+        (ChatCommand::Add { user, role }, ChatEvent::MemberJoined(e)) => {
+            *user == e.user && Some(*role) == e.role
+        }
+        (ChatCommand::Remove { user, reason }, ChatEvent::MemberRemoved(e)) => {
+            *user == e.user && *reason == e.reason
+        }
+        (ChatCommand::ChangeRole { user, role }, ChatEvent::RoleChanged(e)) => {
+            *user == e.user && *role == e.role
+        }
+        (ChatCommand::TransferOwnership { to }, ChatEvent::OwnershipTransferred(e)) => *to == e.to,
+        (ChatCommand::MarkRead { up_to }, ChatEvent::ReadAdvanced(e)) => *up_to == e.up_to,
+        (ChatCommand::MarkUnread { from }, ChatEvent::MarkedUnread(e)) => *from == e.from,
+        _ => false,
+    }
+}
+
+/// Puts commands back to be decided anew, before those that came later.
+fn requeue(shared: &Arc<Shared>, cell: &Arc<ChatCell>, commands: Vec<Pending>) {
+    let mut inner = cell.lock();
+    for mut pending in commands.into_iter().rev() {
+        pending.attempts += 1;
+        inner.queue.push_front(pending);
+    }
+    if !inner.busy {
+        inner.busy = true;
+        advance(shared, cell, inner);
+    }
+}
+
+impl Run {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn take_appends(&mut self) -> Vec<Append> {
+        std::mem::take(&mut self.appends)
+    }
+
+    /// Takes the store's answers: what was appended takes effect and is delivered, in order, before
+    /// anybody is answered.
+    pub(super) fn complete(self, shared: &Arc<Shared>, results: Vec<AppendResult>) {
+        let cell = self.cell;
+        let mut records = Vec::with_capacity(results.len());
+        let mut answers = Vec::with_capacity(results.len());
+        let mut again = Vec::new();
+        let mut unsure = false;
+        for (item, result) in self.items.into_iter().zip(results) {
+            let InFlight { pending, event, at } = item;
+            match result {
+                Ok(done) => {
+                    let version = done.streams.first().map_or(Version::ZERO, |s| s.last);
+                    if done.repeat {
+                        answers.push((pending, version, true));
+                    } else {
+                        records.push(ChatRecord { version, id: pending.id, at, event });
+                        answers.push((pending, version, false));
+                    }
+                }
+                Err(StoreError::Conflict { .. }) => {
+                    shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    again.push((pending, None));
+                }
+                // Somebody made the chat with other words; it is the same chat by its id.
+                Err(StoreError::IdReused { .. }) if pending.asked.existing_is_fine() => {
+                    again.push((pending, None));
+                }
+                Err(StoreError::IdReused { id, .. }) => {
+                    pending.answer.give(Err(ChatError::IdempotencyConflict { original: id }));
+                }
+                Err(error @ StoreError::OutcomeUnknown { .. }) => {
+                    unsure = true;
+                    again.push((pending, Some(error)));
+                }
+                Err(error) => pending.answer.give(Err(error.into())),
+            }
+        }
+        let mut inner = cell.lock();
+        let holes = !inner.apply(records);
+        let flush = super::load::wants_snapshot(shared, &mut inner);
+        drop(inner);
+        for (pending, version, was_there) in answers {
+            let answer = if was_there {
+                repeat(&cell, &pending, version, None)
+            } else {
+                let event = Some(pending.id);
+                Ok(Ack { event, version, deduplicated: false, deleted: false })
+            };
+            pending.answer.give(answer);
+        }
+        if flush {
+            super::load::spawn_snapshot(shared, &cell);
+        }
+        if again.is_empty() && !holes {
+            advance(shared, &cell, cell.lock());
+            return;
+        }
+        let (shared, cell) = (Arc::clone(shared), Arc::clone(&cell));
+        let retrying = Arc::clone(&shared);
+        retrying.spawn(async move { decide_again(&shared, &cell, again, unsure).await });
+    }
+}
+
+/// Reads what others wrote, then decides again. Holds the chat's `busy` flag.
+async fn decide_again(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    commands: Vec<(Pending, Option<StoreError>)>,
+    unsure: bool,
+) {
+    let tried = commands.iter().map(|(pending, _)| pending.attempts).max().unwrap_or(0);
+    if unsure || tried > 1 {
+        // Grows with the attempts, and differs between processes that contend for the chat.
+        let jitter = shared.ids.secret().first().copied().unwrap_or_default();
+        let wait = u64::from(jitter % 8) + (1 << tried.min(6));
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    let refreshed = shared.refresh(cell).await;
+    let mut inner = cell.lock();
+    for (mut pending, unknown) in commands.into_iter().rev() {
+        pending.attempts += 1;
+        let attempts = pending.attempts;
+        let error = match (&refreshed, unknown) {
+            (Err(_), Some(unknown)) => Some(unknown.into()),
+            (Err(error), None) => Some(error.clone()),
+            (Ok(()), unknown) if attempts >= shared.config.command_attempts => {
+                Some(unknown.map_or(ChatError::Contended { attempts }, ChatError::from))
+            }
+            (Ok(()), _) => None,
+        };
+        match error {
+            Some(error) => pending.answer.give(Err(error)),
+            None => inner.queue.push_front(pending),
+        }
+    }
+    advance(shared, cell, inner);
+}

@@ -1,0 +1,315 @@
+//! Between a chat in memory and the store: loading from a snapshot and the events behind it,
+//! following what other processes append, fetching single messages, writing snapshots.
+//!
+//! A snapshot is a view in the chat's scope whose checkpoint is the chat's version: the state, the
+//! parts of the tally, and a row for each message that changed after it was sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::cell::{CellInner, ChatCell};
+use super::error::ChatError;
+use super::shared::{Shared, bug};
+use super::tail::ChatRecord;
+use crate::domain::{ChatEvent, ChatState, MessageId, MessageState, decode};
+use crate::event::RecordedEvent;
+use crate::id::{Checkpoint, ProjectionName, Version, ViewKey};
+use crate::ports::{
+    Direction, KeyRange, PageLimit, ViewBatch, ViewError, ViewGet, ViewId, ViewOp, ViewPage,
+};
+
+const PROJECTION: &str = "chat";
+const CORE_KEY: &str = "core";
+const TALLY_PREFIX: &str = "count/";
+const MESSAGE_PREFIX: &str = "message/";
+
+impl Shared {
+    /// Brings the chat in memory up to the store's head. Callers at the same time share the work.
+    pub(super) async fn refresh(self: &Arc<Self>, cell: &Arc<ChatCell>) -> Result<(), ChatError> {
+        let Some(round) = cell.refresh.enter().await else {
+            return Ok(());
+        };
+        let loaded = cell.lock().loaded;
+        if !loaded {
+            let (state, flushed) = self.load_snapshot(cell).await?;
+            let mut inner = cell.lock();
+            inner.state = state;
+            inner.flushed = flushed;
+        }
+        loop {
+            let from = cell.lock().state.version;
+            let limit = PageLimit::events(PageLimit::MAX_EVENTS);
+            let page =
+                self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
+            let last = page.events.last().map(|event| event.version);
+            let records = page.events.iter().map(|event| self.record(event)).collect();
+            let mut inner = cell.lock();
+            inner.apply(records);
+            if last.is_none_or(|last| last >= page.head) || inner.state.version >= page.head {
+                inner.loaded = true;
+                let flush = wants_snapshot(self, &mut inner);
+                drop(inner);
+                if flush {
+                    spawn_snapshot(self, cell);
+                }
+                break;
+            }
+        }
+        round.succeed();
+        Ok(())
+    }
+
+    /// Reads a stored event; one that cannot be read is counted and told once, and changes nothing.
+    pub(super) fn record(&self, stored: &RecordedEvent) -> ChatRecord {
+        let event = &stored.event;
+        let read = decode(event.event_type.as_str(), event.schema_version, &event.payload);
+        let event = read.unwrap_or_else(|error| {
+            self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+            let place = (stored.stream.as_str(), stored.version.0);
+            tracing::error!(stream = place.0, version = place.1, %error, "unreadable event");
+            ChatEvent::Unreadable
+        });
+        let (version, id, at) = (stored.version, stored.event.id, stored.event.recorded_at);
+        ChatRecord { version, id, at, event }
+    }
+
+    async fn load_snapshot(&self, cell: &ChatCell) -> Result<(ChatState, Version), ChatError> {
+        let view = chat_view(cell)?;
+        // The keys of the state and the tally stand before those of the messages.
+        let mut range = KeyRange { start: None, end: Some(key(MESSAGE_PREFIX)?) };
+        let first = self.scan(&view, &range).await?;
+        let (checkpoint, mut finished) = (first.checkpoint, first.finished);
+        let mut entries = first.entries;
+        // More than one page: a chat of more than 60 million events.
+        while let Some((last, _)) = entries.last().filter(|_| !finished) {
+            range.start = Some(key(&format!("{last} "))?);
+            let page = self.scan(&view, &range).await?;
+            if page.checkpoint != checkpoint {
+                return Ok((ChatState::default(), Version::ZERO));
+            }
+            finished = page.finished;
+            entries.extend(page.entries);
+        }
+        let state = read_snapshot(&entries);
+        match state {
+            Some(state) if state.version.0 == checkpoint.0 => Ok((state, Version(checkpoint.0))),
+            // Nothing there, of another form, broken, or changed while it was read: the events say
+            // it all. The rows of single messages stay right, as each carries its own version.
+            _ => Ok((ChatState::default(), Version::ZERO)),
+        }
+    }
+
+    async fn scan(&self, view: &ViewId, range: &KeyRange) -> Result<ViewPage, ChatError> {
+        let (direction, limit) = (Direction::Forward, ViewPage::MAX_ENTRIES);
+        Ok(self.views.scan(view, range, direction, limit).await?)
+    }
+
+    /// Brings a message into the cell's memory. Answers where it is; `None`: there is no such one.
+    pub(super) async fn fetch_message(
+        &self,
+        cell: &ChatCell,
+        id: MessageId,
+    ) -> Result<Option<Version>, ChatError> {
+        loop {
+            let (place, flushed) = {
+                let inner = cell.lock();
+                let place = inner.messages.place(id);
+                (place.filter(|seq| inner.messages.get(*seq).is_some()), inner.flushed)
+            };
+            if place.is_some() {
+                return Ok(place);
+            }
+            let Some(found) = self.store.find(&cell.stream, id.into()).await? else {
+                return Ok(None);
+            };
+            let record = self.record(&found);
+            let ChatEvent::MessageSent(sent) = &record.event else {
+                return Ok(None);
+            };
+            let seq = record.version;
+            let original = MessageState::sent(id, seq, record.at, sent);
+            let message = self.saved_message(cell, seq, flushed).await?.unwrap_or(original);
+            let mut inner = cell.lock();
+            // A snapshot in between may have moved changes from memory to the views.
+            if inner.flushed != flushed {
+                continue;
+            }
+            let policy = inner.state.reactions;
+            inner.messages.insert(message, policy, flushed);
+            return Ok(Some(seq));
+        }
+    }
+
+    /// The row of a message that changed before the snapshot of version `flushed`.
+    async fn saved_message(
+        &self,
+        cell: &ChatCell,
+        seq: Version,
+        flushed: Version,
+    ) -> Result<Option<MessageState>, ChatError> {
+        if seq > flushed {
+            return Ok(None);
+        }
+        let get = ViewGet { view: chat_view(cell)?, keys: vec![message_key(seq)?] };
+        let values = self.views.get(&[get]).await?;
+        let value = values.into_iter().next().and_then(|values| values.values.into_iter().next());
+        Ok(value.flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// The rows of messages in `first..=last` that changed before the last snapshot.
+    pub(super) async fn saved_messages(
+        &self,
+        cell: &ChatCell,
+        first: Version,
+        last: Version,
+    ) -> Result<Vec<MessageState>, ChatError> {
+        let view = chat_view(cell)?;
+        let mut range =
+            KeyRange { start: Some(message_key(first)?), end: Some(message_key(last.next())?) };
+        let mut messages = Vec::new();
+        loop {
+            let page = self.scan(&view, &range).await?;
+            let rows = page.entries.iter();
+            messages.extend(rows.filter_map(|(_, row)| serde_json::from_slice(row).ok()));
+            let next = messages.last().map(|message: &MessageState| message.seq.next());
+            match next {
+                Some(next) if !page.finished => range.start = Some(message_key(next)?),
+                _ => return Ok(messages),
+            }
+        }
+    }
+
+    /// Writes what changed since the last snapshot. A snapshot that another process wrote
+    /// meanwhile is as good.
+    async fn write_snapshot(&self, cell: &ChatCell) -> Result<(), ChatError> {
+        self.complete_changed_messages(cell).await?;
+        let view = chat_view(cell)?;
+        let (batch, version) = {
+            let inner = cell.lock();
+            if !inner.messages.without_base().is_empty() {
+                // More came while the texts were read; the next snapshot takes them.
+                return Ok(());
+            }
+            let (since, version) = (inner.flushed, inner.state.version);
+            let mut ops = Vec::new();
+            let core = inner.state.write_core().ok_or_else(|| bug("a state without JSON form"))?;
+            ops.push(ViewOp::Put(key(CORE_KEY)?, core.into()));
+            for (chunk, bytes) in inner.state.write_tally(since) {
+                ops.push(ViewOp::Put(key(&format!("{TALLY_PREFIX}{chunk:016x}"))?, bytes.into()));
+            }
+            for message in inner.messages.changed(since) {
+                let row = serde_json::to_vec(&*message).map_err(bug)?;
+                ops.push(ViewOp::Put(message_key(message.seq)?, row.into()));
+            }
+            let (expected, next) = (Checkpoint(since.0), Checkpoint(version.0));
+            (ViewBatch { view, expected, next, ops }, version)
+        };
+        let result = self.views.commit(std::slice::from_ref(&batch)).await.pop();
+        let mut inner = cell.lock();
+        match result {
+            Some(Ok(())) => inner.flushed = version,
+            // Only a snapshot that covers what this one covers makes it unnecessary: changes that
+            // it lacks must stay in memory.
+            Some(Err(ViewError::CheckpointMoved { actual, .. })) => {
+                inner.flushed = Version(actual.0).min(version);
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(bug("the views gave no answer")),
+        }
+        let flushed = inner.flushed;
+        inner.messages.forget_clean(flushed, None);
+        self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads the messages of which only the changes are in memory.
+    async fn complete_changed_messages(&self, cell: &ChatCell) -> Result<(), ChatError> {
+        let missing = cell.lock().messages.without_base();
+        for seq in missing {
+            let limit = PageLimit::events(1);
+            let from = Version(seq.0.saturating_sub(1));
+            let page =
+                self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
+            let Some(stored) = page.events.first() else {
+                continue;
+            };
+            let record = self.record(stored);
+            let ChatEvent::MessageSent(sent) = &record.event else {
+                cell.lock().messages.forget(seq);
+                continue;
+            };
+            let flushed = cell.lock().flushed;
+            let original = MessageState::sent(record.id.into(), seq, record.at, sent);
+            let message = self.saved_message(cell, seq, flushed).await?.unwrap_or(original);
+            let mut inner = cell.lock();
+            let policy = inner.state.reactions;
+            inner.messages.insert(message, policy, flushed);
+        }
+        Ok(())
+    }
+
+    /// Writes the snapshots of every chat that has moved on since its last one.
+    pub(super) async fn write_all_snapshots(&self) {
+        for cell in self.all_cells() {
+            let behind = {
+                let mut inner = cell.lock();
+                let behind = inner.loaded && !inner.flushing && inner.state.version > inner.flushed;
+                inner.flushing |= behind;
+                behind
+            };
+            if behind {
+                if let Err(error) = self.write_snapshot(&cell).await {
+                    tracing::debug!(chat = %cell.id, %error, "no snapshot written");
+                }
+                cell.lock().flushing = false;
+            }
+        }
+    }
+}
+
+/// Whether it is time for a snapshot; if so, marks it as being written.
+pub(super) fn wants_snapshot(shared: &Shared, inner: &mut CellInner) -> bool {
+    // The state is written whole, so that large chats are written less often.
+    let size = inner.state.members.len() as u64 / 4;
+    let every = shared.config.snapshot_every.max(size).max(1);
+    let due = inner.state.version.0 - inner.flushed.0.min(inner.state.version.0) >= every;
+    let wants = inner.loaded && due && !inner.flushing && !shared.is_stopped();
+    inner.flushing |= wants;
+    wants
+}
+
+pub(super) fn spawn_snapshot(shared: &Arc<Shared>, cell: &Arc<ChatCell>) {
+    let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
+    let writing = Arc::clone(&shared);
+    writing.spawn(async move {
+        if let Err(error) = shared.write_snapshot(&cell).await {
+            // Loading the chat takes longer; the next event tries again.
+            tracing::debug!(chat = %cell.id, %error, "no snapshot written");
+        }
+        cell.lock().flushing = false;
+    });
+}
+
+fn read_snapshot(entries: &[(ViewKey, Arc<[u8]>)]) -> Option<ChatState> {
+    let core = entries.iter().find(|(key, _)| key.as_str() == CORE_KEY)?;
+    let mut state = ChatState::read_core(&core.1)?;
+    for (key, bytes) in entries {
+        if let Some(chunk) = key.as_str().strip_prefix(TALLY_PREFIX) {
+            state.read_tally(u64::from_str_radix(chunk, 16).ok()?, bytes)?;
+        }
+    }
+    Some(state)
+}
+
+fn chat_view(cell: &ChatCell) -> Result<ViewId, ChatError> {
+    let projection = ProjectionName::new(PROJECTION).map_err(bug)?;
+    Ok(ViewId { scope: cell.scope.clone(), projection })
+}
+
+fn key(text: &str) -> Result<ViewKey, ChatError> {
+    ViewKey::new(text).map_err(bug)
+}
+
+fn message_key(seq: Version) -> Result<ViewKey, ChatError> {
+    key(&format!("{MESSAGE_PREFIX}{:016x}", seq.0))
+}

@@ -1,0 +1,385 @@
+//! Events of a chat from any version on: first from the store, page by page, then from the live
+//! tail, without a gap and without a double, until the membership ends.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use super::cell::ChatCell;
+use super::error::ChatError;
+use super::presence;
+use super::shared::Shared;
+use super::tail::{ChatRecord, ChatSignal, EventBatch, Next, Tail};
+use super::token::SyncToken;
+use crate::domain::{ChatEvent, Membership, readable};
+use crate::id::{Epoch, UserId, Version};
+use crate::ports::{Direction, PageLimit};
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeFrom {
+    /// With the first event that the user may see.
+    Start,
+    /// With whatever comes from now on.
+    Now,
+    /// Behind this version.
+    Version(Version),
+    /// Where a token says; it is refused if it is not for this user and chat.
+    Token(SyncToken),
+}
+
+/// What a subscription gives.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The next events, in order, each once.
+    Events(Events),
+    /// Something that is not stored. Some may be missing.
+    Signal(ChatSignal),
+    /// The end, once, last.
+    Ended(SubscriptionEnd),
+}
+
+/// Why a subscription ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SubscriptionEnd {
+    /// The user left the chat, with the last event that was given.
+    Left,
+    /// The user was removed, with the last event that was given.
+    Removed,
+    /// The reader was too slow. Nothing is lost: go on from the token.
+    Lagged {
+        /// Where to go on.
+        resume: SyncToken,
+    },
+    /// The token is not of this log. Forget what is known of the chat, and open it anew.
+    Reset {
+        /// Why.
+        reason: ResetReason,
+    },
+    /// The engine shuts down. Go on from the token, here or in another process.
+    ShuttingDown {
+        /// Where to go on.
+        resume: SyncToken,
+    },
+    /// The store failed. Go on from the token later.
+    Failed {
+        /// How.
+        error: ChatError,
+        /// Where to go on.
+        resume: SyncToken,
+    },
+}
+
+/// Why a token cannot be continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResetReason {
+    /// The store is another incarnation: restored from a backup, or it lost its tail.
+    EpochChanged,
+    /// The token is of a version that the chat has not reached.
+    AheadOfLog,
+}
+
+/// Events of one delivery, in order; reads as a slice. Shared between subscribers, not copied.
+#[derive(Debug, Clone)]
+pub struct Events {
+    records: Arc<[ChatRecord]>,
+    from: usize,
+    to: usize,
+}
+
+impl Deref for Events {
+    type Target = [ChatRecord];
+    fn deref(&self) -> &[ChatRecord] {
+        self.records.get(self.from..self.to).unwrap_or_default()
+    }
+}
+
+impl Events {
+    fn all(records: Vec<ChatRecord>) -> Self {
+        let to = records.len();
+        Self { records: records.into(), from: 0, to }
+    }
+}
+
+/// A reader of one chat on behalf of one user. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    cell: Arc<ChatCell>,
+    user: UserId,
+    epoch: Epoch,
+    /// Everything up to here was given out (or may not be seen).
+    cursor: Version,
+    signal: u64,
+    state: State,
+    tail: Arc<Tail>,
+    changes: watch::Receiver<u64>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Reads the store.
+    CatchUp,
+    /// Reads the tail.
+    Live,
+    /// Gives this and ends.
+    Ending(Option<SubscriptionEnd>),
+}
+
+impl Subscription {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        cell: &Arc<ChatCell>,
+        user: &UserId,
+        from: SubscribeFrom,
+    ) -> Result<Self, ChatError> {
+        if shared.is_closing() {
+            return Err(ChatError::ShuttingDown);
+        }
+        let token = match &from {
+            SubscribeFrom::Token(token) => Some(token.open(&shared.token_key, user, &cell.id)?),
+            SubscribeFrom::Start | SubscribeFrom::Now | SubscribeFrom::Version(_) => None,
+        };
+        shared.refresh(cell).await?;
+        let epoch = shared.epoch().await?;
+        let (tail, cursor, reset) = {
+            let mut inner = cell.lock();
+            let head = inner.state.version;
+            readable(&inner.state, user)?;
+            let (cursor, reset) = match (from, token) {
+                (_, Some((of, _))) if of != epoch => (head, Some(ResetReason::EpochChanged)),
+                (SubscribeFrom::Version(version), _) | (_, Some((_, version)))
+                    if version > head =>
+                {
+                    (head, Some(ResetReason::AheadOfLog))
+                }
+                (SubscribeFrom::Version(version), _) | (_, Some((_, version))) => (version, None),
+                (SubscribeFrom::Now, _) => (head, None),
+                (SubscribeFrom::Start | SubscribeFrom::Token(_), None) => (Version::ZERO, None),
+            };
+            let tail = join_tail(shared, cell, &mut inner);
+            (tail, cursor, reset)
+        };
+        shared.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let state = match reset {
+            Some(reason) => State::Ending(Some(SubscriptionEnd::Reset { reason })),
+            None => State::CatchUp,
+        };
+        let (changes, signal) = (tail.changes(), tail.next_signal());
+        let (shared, cell, user) = (Arc::clone(shared), Arc::clone(cell), user.clone());
+        Ok(Self { shared, cell, user, epoch, cursor, signal, state, tail, changes })
+    }
+
+    /// Where the reader stands: behind the last event that was given out.
+    #[must_use]
+    pub fn token(&self) -> SyncToken {
+        let key = &self.shared.token_key;
+        SyncToken::seal(key, &self.user, &self.cell.id, self.epoch, self.cursor)
+    }
+
+    /// The version behind which the reader stands.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.cursor
+    }
+
+    /// The next events, signal or the end. `None` after the end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; the next call goes on where this one was.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            match &mut self.state {
+                State::Ending(end) => return end.take().map(Delivery::Ended),
+                State::CatchUp => match self.catch_up().await {
+                    Ok(Some(events)) => return Some(Delivery::Events(events)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let resume = self.token();
+                        self.end(SubscriptionEnd::Failed { error, resume });
+                    }
+                },
+                State::Live => {
+                    // Marked as seen before looking, so that what comes in between wakes.
+                    self.changes.borrow_and_update();
+                    match self.tail.next(self.cursor, &mut self.signal) {
+                        Next::Batch(batch, deleted) => {
+                            if let Some(events) = self.take(&batch, deleted) {
+                                return Some(Delivery::Events(events));
+                            }
+                        }
+                        Next::Signal(signal) => {
+                            if *signal.user() != self.user {
+                                return Some(Delivery::Signal(ChatSignal::clone(&signal)));
+                            }
+                        }
+                        Next::Wait => {
+                            // The tail lives as long as this subscription, and so does its sender.
+                            let _ = self.changes.changed().await;
+                        }
+                        Next::Lost => {
+                            let resume = self.token();
+                            self.end(SubscriptionEnd::Lagged { resume });
+                        }
+                        Next::Closed => {
+                            let resume = self.token();
+                            self.end(SubscriptionEnd::ShuttingDown { resume });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The deliveries as a stream.
+    pub fn into_stream(self) -> impl futures::Stream<Item = Delivery> + Send {
+        futures::stream::unfold(self, |mut subscription| async move {
+            let next = subscription.next().await?;
+            Some((next, subscription))
+        })
+    }
+
+    fn end(&mut self, end: SubscriptionEnd) {
+        self.state = State::Ending(Some(end));
+    }
+
+    /// Reads the next page from the store; goes live at its end.
+    async fn catch_up(&mut self) -> Result<Option<Events>, ChatError> {
+        if self.shared.is_stopped() {
+            let resume = self.token();
+            self.end(SubscriptionEnd::ShuttingDown { resume });
+            return Ok(None);
+        }
+        let limit = PageLimit::events(self.shared.config.catch_up_page);
+        let stream = &self.cell.stream;
+        let page =
+            self.shared.store.read_stream(stream, Direction::Forward, self.cursor, limit).await?;
+        let last = page.events.last().map_or(self.cursor, |event| event.version);
+        let records: Vec<_> = page.events.iter().map(|event| self.shared.record(event)).collect();
+        let at_end = last >= page.head;
+        if at_end && self.cell.lock().state.version < last {
+            // The tail shall have what was read here, so that going live is without a gap.
+            self.shared.refresh(&self.cell).await?;
+        }
+        let records = {
+            let inner = self.cell.lock();
+            let member = readable(&inner.state, &self.user)?;
+            let visible = records.into_iter().filter(|record| {
+                let private = record.event.private_to();
+                member.sees(record.version) && private.is_none_or(|user| *user == self.user)
+            });
+            let shown: Vec<_> = visible
+                .map(|mut record| {
+                    if !content_may_show(&record, |seq| inner.may_show(seq)) {
+                        record.event = record.event.without_content();
+                    }
+                    record
+                })
+                .collect();
+            let over = last.max(self.cursor) >= member.last_visible();
+            match (over, member.membership) {
+                (true, Membership::Left(_)) => {
+                    self.state = State::Ending(Some(SubscriptionEnd::Left))
+                }
+                (true, Membership::Removed(_)) => {
+                    self.state = State::Ending(Some(SubscriptionEnd::Removed));
+                }
+                _ if at_end => self.state = State::Live,
+                _ => {}
+            }
+            shown
+        };
+        self.cursor = self.cursor.max(last);
+        Ok((!records.is_empty()).then(|| Events::all(records)))
+    }
+
+    /// Takes from a batch what is new and may be seen.
+    fn take(&mut self, batch: &Arc<EventBatch>, deleted: Version) -> Option<Events> {
+        let records = &batch.records;
+        let from = records.partition_point(|record| record.version <= self.cursor);
+        let mut to = records.len();
+        if batch.ends_memberships {
+            let own = |record: &ChatRecord| record.event.ended_member() == Some(&self.user);
+            let rest = records.get(from..).unwrap_or_default();
+            if let Some(index) = rest.iter().position(own) {
+                to = from + index + 1;
+                let left = rest.get(index).map(|record| &record.event);
+                self.end(match left {
+                    Some(ChatEvent::MemberLeft(_)) => SubscriptionEnd::Left,
+                    _ => SubscriptionEnd::Removed,
+                });
+            }
+        }
+        let slice = records.get(from..to).unwrap_or_default();
+        self.cursor = slice.last().map_or(self.cursor, |record| record.version);
+        // A message that was deleted after this batch came must not be read any more.
+        let stale = deleted > batch.last();
+        if !batch.has_private && !stale {
+            return (from < to).then(|| Events { records: Arc::clone(records), from, to });
+        }
+        let inner = self.cell.lock();
+        let visible = slice
+            .iter()
+            .filter(|record| record.event.private_to().is_none_or(|user| *user == self.user));
+        let shown: Vec<_> = visible
+            .map(|record| match content_may_show(record, |seq| !stale || inner.may_show(seq)) {
+                true => record.clone(),
+                false => ChatRecord { event: record.event.without_content(), ..record.clone() },
+            })
+            .collect();
+        (!shown.is_empty()).then(|| Events::all(shown))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.counters.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        let mut inner = self.cell.lock();
+        // The cell and this subscription hold the tail: nobody else listens.
+        let last = inner.tail.as_ref().is_some_and(|tail| Arc::ptr_eq(tail, &self.tail))
+            && Arc::strong_count(&self.tail) == 2;
+        if last {
+            inner.tail = None;
+            self.shared.set_live(&self.cell, false);
+        }
+    }
+}
+
+/// Whether the text in an event may be read: not after its message was deleted.
+fn content_may_show(record: &ChatRecord, alive: impl Fn(Version) -> bool) -> bool {
+    match &record.event {
+        ChatEvent::MessageSent(_) => alive(record.version),
+        ChatEvent::MessageEdited(e) => alive(e.target.seq),
+        _ => true,
+    }
+}
+
+/// The chat's tail, made for its first listener.
+fn join_tail(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    inner: &mut super::cell::CellInner,
+) -> Arc<Tail> {
+    if let Some(tail) = &inner.tail {
+        return Arc::clone(tail);
+    }
+    let config = &shared.config;
+    let tail = Tail::new(inner.state.version, config.tail_events, config.tail_bytes);
+    let tail = Arc::new(tail);
+    inner.tail = Some(Arc::clone(&tail));
+    shared.set_live(cell, true);
+    if shared.is_stopped() {
+        tail.close();
+    } else if shared.bus.is_some() {
+        let listening = Arc::clone(shared);
+        let chat = cell.id.clone();
+        shared.spawn(async move { presence::listen_to_chat(listening, chat).await });
+    }
+    tail
+}

@@ -1,0 +1,318 @@
+//! The live end of a chat that somebody in this process listens to: one ring of recent events,
+//! shared by all its subscribers. Events are put in once and cost each subscriber a reference.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
+use crate::domain::ChatEvent;
+use crate::id::{EventId, UserId, Version};
+
+/// An event of a chat, as it is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatRecord {
+    /// Its place in the chat.
+    pub version: Version,
+    /// Its id; of a message also the message's id.
+    pub id: EventId,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: ChatEvent,
+}
+
+/// Something that is told but not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChatSignal {
+    /// A member types, or stopped.
+    Typing {
+        /// Who.
+        user: UserId,
+        /// Whether.
+        on: bool,
+    },
+    /// A member came online, or went.
+    Presence {
+        /// Who.
+        user: UserId,
+        /// Whether.
+        online: bool,
+    },
+}
+
+impl ChatSignal {
+    /// Whom it is about.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        match self {
+            Self::Typing { user, .. } | Self::Presence { user, .. } => user,
+        }
+    }
+}
+
+/// Events that were committed together, with what a subscriber must look out for.
+#[derive(Debug)]
+pub(super) struct EventBatch {
+    pub(super) records: Arc<[ChatRecord]>,
+    /// Somebody's membership ends here.
+    pub(super) ends_memberships: bool,
+    /// Some event is for one user only.
+    pub(super) has_private: bool,
+    bytes: usize,
+}
+
+impl EventBatch {
+    fn new(records: Vec<ChatRecord>) -> Self {
+        let ends_memberships = records.iter().any(|record| record.event.ended_member().is_some());
+        let has_private = records.iter().any(|record| record.event.private_to().is_some());
+        let bytes = records.iter().map(size).sum();
+        Self { records: records.into(), ends_memberships, has_private, bytes }
+    }
+
+    pub(super) fn first(&self) -> Version {
+        self.records.first().map_or(Version::ZERO, |record| record.version)
+    }
+
+    pub(super) fn last(&self) -> Version {
+        self.records.last().map_or(Version::ZERO, |record| record.version)
+    }
+}
+
+fn size(record: &ChatRecord) -> usize {
+    let text = match &record.event {
+        ChatEvent::MessageSent(e) => e.text.len(),
+        ChatEvent::MessageEdited(e) => e.text.len(),
+        _ => 0,
+    };
+    128 + text
+}
+
+#[derive(Debug)]
+pub(super) struct Tail {
+    ring: Mutex<Ring>,
+    /// Counts changes of the ring; its only use is to wake.
+    changes: watch::Sender<u64>,
+    max_events: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Ring {
+    batches: VecDeque<Arc<EventBatch>>,
+    events: usize,
+    bytes: usize,
+    /// The last version that was put in.
+    last: Version,
+    /// The last event that deleted a message.
+    deleted: Version,
+    signals: VecDeque<Arc<ChatSignal>>,
+    /// The number of the first signal in `signals`.
+    first_signal: u64,
+    typing: HashMap<UserId, Typing>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Typing {
+    on: bool,
+    counter: u64,
+    until: Instant,
+}
+
+/// What a subscriber finds behind the version that it has.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// The next batch; the subscriber may have a part of it already. With it: the last event that
+    /// deleted a message.
+    Batch(Arc<EventBatch>, Version),
+    Signal(Arc<ChatSignal>),
+    /// Nothing new.
+    Wait,
+    /// The next event has left the ring.
+    Lost,
+    Closed,
+}
+
+/// Most ephemeral signals that wait for a slow subscriber; older ones are dropped.
+const MAX_SIGNALS: usize = 64;
+/// Most members of one chat whose typing is remembered; more are not shown.
+const MAX_TYPING: usize = 256;
+
+impl Tail {
+    pub(super) fn new(last: Version, max_events: usize, max_bytes: usize) -> Self {
+        let ring = Ring {
+            batches: VecDeque::new(),
+            events: 0,
+            bytes: 0,
+            last,
+            deleted: Version::ZERO,
+            signals: VecDeque::new(),
+            first_signal: 0,
+            typing: HashMap::new(),
+            closed: false,
+        };
+        Self { ring: Mutex::new(ring), changes: watch::Sender::new(0), max_events, max_bytes }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Puts the next events in. The caller brings them in order, without a hole.
+    pub(super) fn push(&self, records: Vec<ChatRecord>) {
+        let batch = EventBatch::new(records);
+        let mut ring = self.ring();
+        let ring_ref = &mut *ring;
+        for record in batch.records.iter() {
+            match &record.event {
+                ChatEvent::MessageDeleted(_) => ring_ref.deleted = record.version,
+                ChatEvent::MessageSent(e) => ring_ref.stop_typing(&e.by),
+                other => {
+                    if let Some(user) = other.ended_member() {
+                        ring_ref.stop_typing(user);
+                    }
+                }
+            }
+        }
+        ring.last = batch.last();
+        ring.events += batch.records.len();
+        ring.bytes += batch.bytes;
+        ring.batches.push_back(Arc::new(batch));
+        while ring.batches.len() > 1
+            && (ring.events > self.max_events || ring.bytes > self.max_bytes)
+        {
+            if let Some(old) = ring.batches.pop_front() {
+                ring.events -= old.records.len();
+                ring.bytes -= old.bytes;
+            }
+        }
+        drop(ring);
+        self.wake();
+    }
+
+    pub(super) fn signal(&self, signal: ChatSignal) {
+        let mut ring = self.ring();
+        ring.signal(signal);
+        drop(ring);
+        self.wake();
+    }
+
+    /// Somebody types or stopped. Later counters win, whatever the order of coming.
+    pub(super) fn typing(&self, user: &UserId, on: bool, counter: u64, until: Instant) {
+        let mut ring = self.ring();
+        let full = ring.typing.len() >= MAX_TYPING;
+        let was_on = match ring.typing.get_mut(user) {
+            Some(known) if known.counter >= counter => return,
+            Some(known) => {
+                let was_on = known.on;
+                *known = Typing { on, counter, until };
+                was_on
+            }
+            None if full => return,
+            None => {
+                ring.typing.insert(user.clone(), Typing { on, counter, until });
+                false
+            }
+        };
+        if was_on == on {
+            return;
+        }
+        ring.signal(ChatSignal::Typing { user: user.clone(), on });
+        drop(ring);
+        self.wake();
+    }
+
+    /// Ends what was not said again in time.
+    pub(super) fn expire_typing(&self, now: Instant) {
+        let mut ring = self.ring();
+        let mut ended = Vec::new();
+        ring.typing.retain(|user, typing| {
+            let keep = typing.until > now;
+            if !keep && typing.on {
+                ended.push(user.clone());
+            }
+            keep
+        });
+        if ended.is_empty() {
+            return;
+        }
+        for user in ended {
+            ring.signal(ChatSignal::Typing { user, on: false });
+        }
+        drop(ring);
+        self.wake();
+    }
+
+    pub(super) fn close(&self) {
+        self.ring().closed = true;
+        self.wake();
+    }
+
+    /// What follows the version `after` and the signal number `signal`.
+    pub(super) fn next(&self, after: Version, signal: &mut u64) -> Next {
+        let ring = self.ring();
+        if after < ring.last {
+            let Some(first) = ring.batches.front().map(|batch| batch.first()) else {
+                return Next::Lost;
+            };
+            if after.next() < first {
+                return Next::Lost;
+            }
+            let index = ring.batches.partition_point(|batch| batch.last() <= after);
+            if let Some(batch) = ring.batches.get(index) {
+                return Next::Batch(Arc::clone(batch), ring.deleted);
+            }
+        }
+        if ring.closed {
+            return Next::Closed;
+        }
+        *signal = (*signal).max(ring.first_signal);
+        let index = usize::try_from(*signal - ring.first_signal).unwrap_or(usize::MAX);
+        match ring.signals.get(index) {
+            Some(next) => {
+                *signal += 1;
+                Next::Signal(Arc::clone(next))
+            }
+            None => Next::Wait,
+        }
+    }
+
+    /// The number that the next signal will have.
+    pub(super) fn next_signal(&self) -> u64 {
+        let ring = self.ring();
+        ring.first_signal + ring.signals.len() as u64
+    }
+}
+
+impl Ring {
+    fn signal(&mut self, signal: ChatSignal) {
+        if self.signals.len() >= MAX_SIGNALS {
+            self.signals.pop_front();
+            self.first_signal += 1;
+        }
+        self.signals.push_back(Arc::new(signal));
+    }
+
+    fn stop_typing(&mut self, user: &UserId) {
+        // Most chats most of the time have nobody typing.
+        if self.typing.is_empty() {
+            return;
+        }
+        if let Some(typing) = self.typing.get_mut(user).filter(|typing| typing.on) {
+            typing.on = false;
+            self.signal(ChatSignal::Typing { user: user.clone(), on: false });
+        }
+    }
+}
