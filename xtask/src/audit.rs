@@ -71,7 +71,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
             metadata.packages.len(),
             duplicates.len()
         )),
-        many => bail!("{many} complaints about dependencies"),
+        many => bail!("complaints about dependencies: {many}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "The workspace's own commands")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The workspace's own commands")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Task,

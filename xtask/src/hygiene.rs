@@ -59,7 +59,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
     }
     match found.len() {
         0 => Ok(format!("{} files", files.len())),
-        many => bail!("{many} complaints about files"),
+        many => bail!("complaints about files: {many}"),
     }
 }
 

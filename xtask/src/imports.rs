@@ -100,7 +100,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
     }
     match complaints.len() {
         0 => Ok(format!("{} files of chat-core", files.len())),
-        many => bail!("{many} imports against the direction of chat-core"),
+        many => bail!("imports against the direction of chat-core: {many}"),
     }
 }
 

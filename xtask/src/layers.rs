@@ -70,7 +70,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
     }
     match complaints.len() {
         0 => Ok(detail),
-        many => bail!("{many} dependencies that must not be"),
+        many => bail!("dependencies that must not be: {many}"),
     }
 }
 

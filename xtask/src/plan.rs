@@ -34,6 +34,10 @@ const ADVISORIES_APART: &str = "security advisories are no part of this: they ne
      database from the network; `cargo xtask audit --advisories` checks them";
 
 /// The long test runs; add a row for another. All are built in release.
+///
+/// The tests take their size from the environment: `CHAT_SOAK=1` asks for the long form,
+/// `CHAT_KIT_CASES` is the number of random histories for each model check, and `CHAT_SOAK_ROUND`
+/// (1, 2, …) goes into the seed, so that no two rounds are the same.
 const SOAKS: &[&[&str]] =
     &[&["test", "--release", "--locked", "-p", "chat-core", "--features", "testkit"]];
 
