@@ -67,7 +67,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
     }
     match complaints.len() {
         0 => Ok(format!(
-            "{} packages, {} of them doubled",
+            "{} packages; {} in several versions",
             metadata.packages.len(),
             duplicates.len()
         )),

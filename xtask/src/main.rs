@@ -5,6 +5,7 @@
 
 mod audit;
 mod child;
+mod circles;
 mod cli;
 mod code;
 mod features;
