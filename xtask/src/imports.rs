@@ -87,7 +87,6 @@ const STAGES: &[(&str, &[&str])] = &[
             "rejection",
             "derive",
             "tally",
-            "member",
             "message",
             "chat",
             "decide",
@@ -124,6 +123,9 @@ const KNOTS: &[(&str, &str)] = &[
     // The state that all parts of the engine share is made of the parts' own types.
     ("engine", "shared"),
     ("engine", "cell"),
+    // Its `readable` looks at the whole chat; moved to `chat`, this row and its reason are gone,
+    // and `member` gets its place among the stages, before `chat`.
+    ("domain", "member"),
     // It makes the handles, and each handle keeps what it made alive.
     ("engine", "builder"),
 ];
