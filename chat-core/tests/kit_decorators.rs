@@ -1,5 +1,6 @@
 //! Each decorator keeps the contract of the store that it wraps, alone and stacked, and while
 //! everything below it fails now and then. `CHAT_KIT_SEED` chooses other faults.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Injected faults and the retries over them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

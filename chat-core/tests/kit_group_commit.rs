@@ -1,4 +1,5 @@
 //! What group commit adds to the contract: company, bounds, and nobody's fate in another's hands.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
