@@ -32,6 +32,7 @@ pub mod audit;
 pub mod event_store;
 pub mod fixture;
 mod harness;
+pub mod llm;
 mod run;
 
 pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
