@@ -1,9 +1,12 @@
 //! The test kit, over the store itself and over the store under faults that a decorator mends.
+//! `CHAT_KIT_SEED` chooses other faults.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::Namespace;
+use chat_core::decorate::{FaultPlan, Faults, Faulty, RetryPolicy, Retrying};
 use chat_core::ports::EventStore;
 use chat_core::testkit::{Answers, StoreHarness};
 use chat_store_sql::sqlite::SqliteStore;
@@ -11,30 +14,58 @@ use chat_store_sql::sqlite::SqliteStore;
 use crate::support::Place;
 
 /// A file; every handle has threads, connections and memory of its own.
-struct Harness(Place);
+struct Harness {
+    place: Place,
+    faults: Option<Faults>,
+}
 
 impl Harness {
-    async fn fresh() -> Self {
-        Self(Place::new())
+    fn plain() -> Self {
+        Self { place: Place::new(), faults: None }
     }
+
+    fn faulty() -> Self {
+        let seed = std::env::var("CHAT_KIT_SEED").map_or(1, |seed| seed.parse().unwrap());
+        Self { faults: Some(Faults::new(FaultPlan::all(seed, 0.05))), ..Self::plain() }
+    }
+
+    fn wrapped(&self, store: SqliteStore) -> Arc<dyn EventStore> {
+        let Some(faults) = &self.faults else { return store.events() };
+        let faulty = Faulty::new(Arc::new(store), faults.clone());
+        Arc::new(Retrying::new(Arc::new(faulty), patient()))
+    }
+}
+
+/// Enough tries that no test of the kit sees a fault.
+fn patient() -> RetryPolicy {
+    let (first_wait, longest_wait) = (Duration::from_micros(100), Duration::from_millis(2));
+    RetryPolicy { attempts: 20, first_wait, longest_wait, seed: 1 }
 }
 
 #[async_trait]
 impl StoreHarness for Harness {
     async fn open(&self) -> Arc<dyn EventStore> {
-        self.0.open().await.events()
+        self.wrapped(self.place.open().await)
     }
 
     async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn EventStore> {
-        let config = self.0.config().with_namespace(namespace.clone());
-        SqliteStore::open(config).await.unwrap().events()
+        let config = self.place.config().with_namespace(namespace.clone());
+        self.wrapped(SqliteStore::open(config).await.unwrap())
     }
 
     fn answers(&self) -> Answers {
-        Answers::Certain
+        if self.faults.is_some() { Answers::MayBeLost } else { Answers::Certain }
     }
 }
 
 mod plain {
-    chat_core::event_store_tests!(super::Harness::fresh);
+    use std::future::ready;
+
+    chat_core::event_store_tests!(|| ready(super::Harness::plain()));
+}
+
+mod retrying_over_faults {
+    use std::future::ready;
+
+    chat_core::event_store_tests!(|| ready(super::Harness::faulty()));
 }

@@ -1,5 +1,16 @@
 //! The SQLite adapter keeps its contracts, and keeps its word when a process dies, a disk is full
 //! or a file is not what it should be.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and a started process answers on its standard output"
+)]
+
 mod contract;
+mod files;
+mod processes;
+mod readable;
 mod support;
