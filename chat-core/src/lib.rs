@@ -9,6 +9,7 @@ mod id;
 pub mod llm;
 pub mod memory;
 pub mod ports;
+pub mod respond;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
@@ -16,9 +17,9 @@ pub use clock::{Clock, IdSource, ManualClock, RandomIds, SeededIds, SystemClock,
 pub use engine::{
     Ack, ChatCursor, ChatError, ChatHandle, ChatListQuery, ChatPage, ChatRecord, ChatSignal,
     ChatSummary, ChatUpdate, ChatWatch, Created, Delivery, Engine, EngineBuilder, EngineConfig,
-    EngineMetrics, Events, HistoryPage, HistoryQuery, MemberInfo, MemberPage, MemberQuery,
-    MessageEdit, MessageVersion, NewMessage, OpenChat, PresenceGuard, ReadState, ResetReason,
-    SubscribeFrom, Subscription, SubscriptionEnd, SyncToken, UserHandle,
+    EngineMetrics, Events, FollowEnd, Followed, Follower, HistoryPage, HistoryQuery, MemberInfo,
+    MemberPage, MemberQuery, MessageEdit, MessageVersion, NewMessage, OpenChat, PresenceGuard,
+    ReadState, ResetReason, SubscribeFrom, Subscription, SubscriptionEnd, SyncToken, UserHandle,
 };
 pub use event::{EventType, Json, NewEvent, RecordedEvent};
 pub use id::{

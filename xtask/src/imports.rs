@@ -55,6 +55,11 @@ const ROWS: &[Row] = &[
         never: &[],
     },
     Row {
+        module: "respond",
+        may: &["id", "event", "clock", "domain", "ports", "engine"],
+        never: &[],
+    },
+    Row {
         module: "testkit",
         may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine"],
         never: &[],

@@ -6,6 +6,7 @@ use super::builder::Owner;
 use super::cell::ChatCell;
 use super::error::ChatError;
 use super::execute::{Ack, Asked, Keyed, execute};
+use super::follower::Follower;
 use super::history::{
     HistoryPage, HistoryQuery, MemberPage, MemberQuery, MessageVersion, ReadState,
 };
@@ -511,6 +512,18 @@ impl ChatHandle {
     /// Dropping the future has no effect.
     pub async fn subscribe(&self, from: SubscribeFrom) -> Result<Subscription, ChatError> {
         Subscription::open(self.shared(), &self.cell()?, &self.user, from).await
+    }
+
+    /// Follows the chat for as long as the user may read it, going on by itself after every
+    /// interruption: with the chat as it is now, with at most `limit` messages, then everything
+    /// that happens. With a token it goes on from there instead, as far as that is possible.
+    #[must_use]
+    pub fn follow(&self, limit: usize, from: Option<SyncToken>) -> Follower {
+        Follower::new(self.clone(), limit, from)
+    }
+
+    pub(super) fn random_byte(&self) -> u8 {
+        self.shared().ids.secret().first().copied().unwrap_or_default()
     }
 
     /// Says that the user types, or stopped. Lapses by itself; a message ends it.

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod execute;
 mod follow_log;
+mod follower;
 mod handle;
 mod history;
 mod list;
@@ -27,6 +28,7 @@ pub use chat::{ChatHandle, ChatUpdate, MessageEdit, NewMessage, OpenChat};
 pub use config::EngineConfig;
 pub use error::ChatError;
 pub use execute::Ack;
+pub use follower::{FollowEnd, Followed, Follower};
 pub use handle::{Created, UserHandle};
 pub use history::{
     HistoryPage, HistoryQuery, MemberInfo, MemberPage, MemberQuery, MessageVersion, ReadState,
