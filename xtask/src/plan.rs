@@ -86,7 +86,7 @@ fn format(steps: &mut Steps) -> Result<String> {
 fn lints(steps: &mut Steps) -> Result<String> {
     let words = ["clippy", "--locked", "--workspace", "--all-targets", "--all-features"];
     let mut command = steps.cargo(&words);
-    steps.command(command.args(["--", "-D", "warnings"])).map(|()| String::new())
+    steps.command(command.args(["--keep-going", "--", "-D", "warnings"])).map(|()| String::new())
 }
 
 fn tests(steps: &mut Steps) -> Result<String> {
