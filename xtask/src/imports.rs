@@ -133,6 +133,8 @@ const KNOTS: &[(&str, &str)] = &[
     ("domain", "member"),
     // It makes the handles, and each handle keeps what it made alive.
     ("engine", "builder"),
+    // A chat's handle starts it, and it asks the handle again after a break.
+    ("engine", "follower"),
 ];
 
 /// The imports step.
