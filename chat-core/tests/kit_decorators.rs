@@ -9,8 +9,11 @@ use async_trait::async_trait;
 use chat_core::Namespace;
 use chat_core::decorate::{FaultPlan, Faults, Faulty, GroupCommit, RetryPolicy, Retrying};
 use chat_core::memory::MemoryEventStore;
-use chat_core::ports::EventStore;
-use chat_core::testkit::{Answers, MemoryStoreHarness, StoreHarness};
+use chat_core::ports::{EventBus, EventStore, ViewStore};
+use chat_core::testkit::{
+    Answers, BusHarness, MemoryBusHarness, MemoryStoreHarness, MemoryViewHarness, Signals,
+    StoreHarness, ViewHarness,
+};
 
 struct Wrapped {
     memory: MemoryStoreHarness,
@@ -35,14 +38,18 @@ impl Wrapped {
         + Sync
         + 'static,
     ) -> Self {
-        let seed = std::env::var("CHAT_KIT_SEED").map_or(1, |seed| seed.parse().unwrap());
-        let faults = Faults::new(FaultPlan::all(seed, 0.05));
+        let faults = faults();
         let wrap = move |store| {
             let faulty = Arc::new(Faulty::new(Arc::new(store), faults.clone()));
             outermost(Retrying::new(faulty, patient()))
         };
         Self { answers: Answers::MayBeLost, ..Self::new(partitions, wrap) }
     }
+}
+
+fn faults() -> Faults {
+    let seed = std::env::var("CHAT_KIT_SEED").map_or(1, |seed| seed.parse().unwrap());
+    Faults::new(FaultPlan::all(seed, 0.05))
 }
 
 /// Enough tries that no test of the kit sees a fault.
@@ -114,4 +121,68 @@ mod group_commit_over_retrying_over_faults {
     }
 
     chat_core::event_store_tests!(|| std::future::ready(fresh()));
+}
+
+/// Retries over faults of every kind.
+struct FaultyViews {
+    memory: MemoryViewHarness,
+    faults: Faults,
+}
+
+impl FaultyViews {
+    fn wrap(&self, store: impl ViewStore) -> Arc<dyn ViewStore> {
+        let faulty = Arc::new(Faulty::new(Arc::new(store), self.faults.clone()));
+        Arc::new(Retrying::new(faulty, patient()))
+    }
+}
+
+#[async_trait]
+impl ViewHarness for FaultyViews {
+    async fn open(&self) -> Arc<dyn ViewStore> {
+        self.wrap(self.memory.store())
+    }
+
+    async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn ViewStore> {
+        self.wrap(self.memory.namespace(namespace))
+    }
+
+    fn answers(&self) -> Answers {
+        Answers::MayBeLost
+    }
+}
+
+mod views_retrying_over_faults {
+    use super::*;
+
+    fn fresh() -> FaultyViews {
+        FaultyViews { memory: MemoryViewHarness::new(), faults: faults() }
+    }
+
+    chat_core::view_store_tests!(|| std::future::ready(fresh()));
+}
+
+struct FaultyBus {
+    memory: MemoryBusHarness,
+    faults: Faults,
+}
+
+#[async_trait]
+impl BusHarness for FaultyBus {
+    async fn open(&self) -> Arc<dyn EventBus> {
+        Arc::new(Faulty::new(Arc::new(self.memory.bus()), self.faults.clone()))
+    }
+
+    fn signals(&self) -> Signals {
+        Signals::MayBeLost
+    }
+}
+
+mod bus_with_faults {
+    use super::*;
+
+    fn fresh() -> FaultyBus {
+        FaultyBus { memory: MemoryBusHarness::new(), faults: faults() }
+    }
+
+    chat_core::event_bus_tests!(|| std::future::ready(fresh()));
 }

@@ -1,6 +1,9 @@
 //! Events and streams to write in a check, and short ways to write and read them.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use uuid::Uuid;
 
@@ -222,4 +225,18 @@ pub async fn assert_absent(store: &dyn EventStore, streams: &[&StreamId], ids: &
         let there = log.iter().find(|event| streams.contains(&&event.stream));
         assert!(there.is_none(), "in the log: {there:?}");
     }
+}
+
+/// Polls a future this often, then drops it; its output if it was ready by then.
+pub async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
 }

@@ -29,11 +29,20 @@
 )]
 
 pub mod audit;
+pub mod event_bus;
 pub mod event_store;
 pub mod fixture;
 mod harness;
+<<<<<<< HEAD
 pub mod llm;
+=======
+mod harness_bus;
+mod harness_view;
+>>>>>>> 45e3cde (chat-core: the kit checks view stores and buses)
 mod run;
+pub mod view_store;
 
 pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
+pub use harness_bus::{BusHarness, MemoryBusHarness, Signals};
+pub use harness_view::{MemoryViewHarness, ViewHarness};
 pub use run::run;

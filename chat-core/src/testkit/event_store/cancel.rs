@@ -1,9 +1,6 @@
 //! Callers who do not wait for the answer: guarantee 10.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::task::JoinSet;
 
@@ -11,21 +8,7 @@ use crate::id::StreamId;
 use crate::ports::{Append, Expected};
 use crate::testkit::StoreHarness;
 use crate::testkit::audit::audit_all;
-use crate::testkit::fixture::{events, ids, multi, read_all, single, stream};
-
-/// Polls a future this often, then drops it; its output if it was ready by then.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(cx).map(Some)
-    })
-    .await
-}
+use crate::testkit::fixture::{events, give_up_after, ids, multi, read_all, single, stream};
 
 /// Guarantee 10: "done or not done, never half. Repeating them with the same ids settles them."
 pub async fn a_dropped_append_is_whole_or_absent_and_a_repeat_settles_it(
