@@ -33,12 +33,9 @@ pub mod event_bus;
 pub mod event_store;
 pub mod fixture;
 mod harness;
-<<<<<<< HEAD
-pub mod llm;
-=======
 mod harness_bus;
 mod harness_view;
->>>>>>> 45e3cde (chat-core: the kit checks view stores and buses)
+pub mod llm;
 mod run;
 pub mod view_store;
 
