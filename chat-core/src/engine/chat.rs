@@ -1,6 +1,6 @@
 //! What a user does in one chat.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use super::builder::Owner;
 use super::cell::ChatCell;
@@ -12,7 +12,7 @@ use super::history::{
 };
 use super::list::ChatSummary;
 use super::presence;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use super::subscription::{SubscribeFrom, Subscription};
 use super::token::SyncToken;
 use crate::domain::{
@@ -42,6 +42,8 @@ pub struct ChatHandle {
     owner: Arc<Owner>,
     user: UserId,
     chat: ChatId,
+    /// The chat in memory when it was used last. Weak, so that a handle keeps no chat there.
+    cell: Arc<Mutex<Weak<ChatCell>>>,
 }
 
 /// A message to send.
@@ -155,7 +157,7 @@ pub struct OpenChat {
 
 impl ChatHandle {
     pub(super) fn new(owner: Arc<Owner>, user: UserId, chat: ChatId) -> Self {
-        Self { owner, user, chat }
+        Self { owner, user, chat, cell: Arc::default() }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -163,7 +165,14 @@ impl ChatHandle {
     }
 
     fn cell(&self) -> Result<Arc<ChatCell>, ChatError> {
-        self.shared().cell(&self.chat)
+        let mut known = lock(&self.cell);
+        if let Some(cell) = known.upgrade() {
+            self.shared().touch(&cell);
+            return Ok(cell);
+        }
+        let cell = self.shared().cell(&self.chat)?;
+        *known = Arc::downgrade(&cell);
+        Ok(cell)
     }
 
     /// The chat's id.

@@ -24,11 +24,11 @@ pub struct EngineConfig {
     /// is delivered when the bus fails or there is none. Default 200 ms.
     pub poll_interval: Duration,
     /// How long changes are gathered before chat lists are brought up to date; a reader of a list
-    /// never waits for it. Default 50 ms.
+    /// never waits for it. Default 250 ms.
     pub list_delay: Duration,
-    /// Events of a chat that wait for its slowest live subscriber. Default 1,024.
+    /// Events of a chat that wait for its slowest live subscriber. Default 4,096.
     pub tail_events: usize,
-    /// Bytes of text in those events. Default 1 MiB.
+    /// Bytes of text in those events. Default 4 MiB.
     pub tail_bytes: usize,
     /// Events in one page while a subscription catches up. Default 500.
     pub catch_up_page: usize,
@@ -57,9 +57,9 @@ impl Default for EngineConfig {
             batch_appends: 1_024,
             batch_bytes: 4 << 20,
             poll_interval: Duration::from_millis(200),
-            list_delay: Duration::from_millis(50),
-            tail_events: 1_024,
-            tail_bytes: 1 << 20,
+            list_delay: Duration::from_millis(250),
+            tail_events: 4_096,
+            tail_bytes: 4 << 20,
             catch_up_page: 500,
             history_page: 1_000,
             command_attempts: 8,

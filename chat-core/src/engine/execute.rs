@@ -559,9 +559,20 @@ impl Run {
             }
         }
         let mut inner = cell.lock();
+        let mut told = Vec::new();
+        if !shared.watchers.is_empty() && !records.is_empty() {
+            told.extend(records.iter().filter_map(|record| record.event.ended_member().cloned()));
+        }
+        let appended = !records.is_empty();
         let holes = !inner.apply(records);
+        if appended && !shared.watchers.is_empty() {
+            shared.watchers.tell_members(&inner.state, &cell.id);
+        }
         let flush = super::load::wants_snapshot(shared, &mut inner);
         drop(inner);
+        for user in told {
+            shared.watchers.tell(&user, &cell.id);
+        }
         for (pending, version, was_there) in answers {
             let answer = if was_there {
                 repeat(&cell, &pending, version, None)

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::error::ChatError;
 use super::list::{self, ListChange};
-use super::shared::{Shared, bug, chat_of, lock};
+use super::shared::{CHAT_PREFIX, Shared, bug, lock};
 use crate::domain::ChatEvent;
 use crate::event::RecordedEvent;
 use crate::id::{
@@ -50,10 +50,6 @@ struct ChatChange {
     all_moved: bool,
     /// These users' list entries may have changed.
     moved: BTreeSet<UserId>,
-    /// All members may see something else in their list.
-    all_told: bool,
-    /// These users may.
-    told: BTreeSet<UserId>,
 }
 
 /// How long to wait after a failure of the store.
@@ -213,71 +209,79 @@ pub(super) async fn ring(shared: Arc<Shared>) {
 async fn read_to_end(shared: &Arc<Shared>) -> Result<(), ChatError> {
     for partition in 0..shared.partitions {
         let partition = PartitionId(partition);
-        loop {
-            let from = cursor(shared, partition).read;
-            let limit = PageLimit::events(PageLimit::MAX_EVENTS);
-            let page = shared.store.read_log(partition, from, limit).await?;
-            let end = page.next >= page.head;
-            if !page.events.is_empty() {
-                let count = page.events.len() as u64;
-                shared.counters.log_events.fetch_add(count, Ordering::Relaxed);
-                take(shared, &page.events).await?;
-            }
-            set_cursor(shared, partition, |cursor| cursor.read = page.next);
-            if page.next > from {
-                save_partition(shared, partition).await;
-            }
-            if end {
-                break;
-            }
-        }
+        while !read_some(shared, partition).await? {}
     }
     Ok(())
 }
 
-async fn take(shared: &Arc<Shared>, events: &[Arc<RecordedEvent>]) -> Result<(), ChatError> {
+/// Chats that change the lists in one go. Many pages of a busy log are few changes.
+const CHATS_PER_UPDATE: usize = 4_096;
+/// Events that are read before the lists are brought up to date.
+const EVENTS_PER_UPDATE: usize = 65_536;
+
+/// Reads pages of the log, then brings the lists up to date with them. True: this was the end.
+async fn read_some(shared: &Arc<Shared>, partition: PartitionId) -> Result<bool, ChatError> {
+    let start = cursor(shared, partition).read;
+    let (mut from, mut read, mut end) = (start, 0, false);
     let mut changes: HashMap<ChatId, ChatChange> = HashMap::new();
-    // Events of one chat often stand together; naming the chat anew for each would cost most.
-    let mut current: Option<(&str, ChatId)> = None;
+    while !end && changes.len() < CHATS_PER_UPDATE && read < EVENTS_PER_UPDATE {
+        let limit = PageLimit::events(PageLimit::MAX_EVENTS);
+        let page = shared.store.read_log(partition, from, limit).await?;
+        end = page.next >= page.head;
+        from = page.next;
+        read += page.events.len();
+        collect(shared, &page.events, &mut changes);
+    }
+    shared.counters.log_events.fetch_add(read as u64, Ordering::Relaxed);
+    take(shared, changes).await?;
+    set_cursor(shared, partition, |cursor| cursor.read = from);
+    if from > start {
+        save_partition(shared, partition).await;
+    }
+    Ok(end)
+}
+
+fn collect(
+    shared: &Shared,
+    events: &[Arc<RecordedEvent>],
+    changes: &mut HashMap<ChatId, ChatChange>,
+) {
     for stored in events {
-        let name = stored.stream.as_str();
-        if current.as_ref().is_none_or(|(last, _)| *last != name) {
-            current = chat_of(&stored.stream).map(|id| (name, id));
-        }
-        let Some((_, id)) = &current else {
+        let name = stored.stream.as_str().strip_prefix(CHAT_PREFIX);
+        let Some(name) = name else {
             continue;
         };
-        if !changes.contains_key(id) {
-            changes.insert(id.clone(), ChatChange::default());
-        }
-        if let Some(change) = changes.get_mut(id) {
-            change.version = stored.version;
+        if let Some(change) = changes.get_mut(name) {
             note(shared, change, stored);
+        } else if let Ok(id) = ChatId::new(name) {
+            note(shared, changes.entry(id).or_default(), stored);
         }
     }
+}
+
+async fn take(shared: &Arc<Shared>, changes: HashMap<ChatId, ChatChange>) -> Result<(), ChatError> {
     let mut moves = Vec::new();
     for (id, change) in changes {
-        if let Some(cell) = shared.live_cell(&id)
-            && cell.lock().state.version < change.version
+        let cell = shared.cached_cell(&id);
+        let version = cell.as_ref().map_or(Version::ZERO, |cell| cell.lock().state.version);
+        // What this process appended itself has been told when it was appended.
+        let foreign = version < change.version;
+        if let Some(cell) = cell
+            && foreign
+            && cell.lock().tail.is_some()
         {
             shared.refresh(&cell).await?;
         }
-        if change.all_moved || change.all_told || !change.moved.is_empty() {
-            gather(shared, &id, change, &mut moves).await?;
-        } else {
-            for user in &change.told {
-                shared.watchers.tell(user, &id);
-            }
-        }
+        gather(shared, &id, &change, foreign, &mut moves).await?;
     }
     list::update(shared, moves).await
 }
 
 /// Notes what an event means for the lists.
 fn note(shared: &Shared, change: &mut ChatChange, stored: &RecordedEvent) {
+    change.version = stored.version;
     match stored.event.event_type.as_str() {
         "message_sent" | "chat_created" => change.all_moved = true,
-        "message_edited" | "message_deleted" | "chat_updated" => change.all_told = true,
         "member_joined" | "member_left" | "member_removed" | "chat_hidden" => {
             let event = shared.record(stored).event;
             let user = match &event {
@@ -286,21 +290,23 @@ fn note(shared: &Shared, change: &mut ChatChange, stored: &RecordedEvent) {
                 other => other.ended_member(),
             };
             change.moved.extend(user.cloned());
-            change.all_told = true;
-        }
-        "read_advanced" | "marked_unread" if !shared.watchers.is_empty() => {
-            change.told.extend(shared.record(stored).event.actor().cloned());
         }
         _ => {}
     }
 }
 
+/// Works out what the lists say after a change of a chat, and tells who watches.
 async fn gather(
     shared: &Arc<Shared>,
     id: &ChatId,
-    change: ChatChange,
+    change: &ChatChange,
+    foreign: bool,
     moves: &mut Vec<ListChange>,
 ) -> Result<(), ChatError> {
+    let told = foreign && !shared.watchers.is_empty();
+    if !change.all_moved && change.moved.is_empty() && !told {
+        return Ok(());
+    }
     let cell = shared.cell(id)?;
     let stale = {
         let inner = cell.lock();
@@ -320,17 +326,13 @@ async fn gather(
     if change.all_moved {
         moves.extend(state.active_members().map(|(user, _)| entry(user)));
     }
-    let others =
-        change.moved.iter().filter(|user| !change.all_moved || state.active(user).is_none());
-    moves.extend(others.map(entry));
-    if change.all_told && !shared.watchers.is_empty() {
-        for (user, _) in state.active_members() {
+    let gone = |user: &&UserId| !change.all_moved || state.active(user).is_none();
+    moves.extend(change.moved.iter().filter(gone).map(entry));
+    if told {
+        shared.watchers.tell_members(state, id);
+        for user in &change.moved {
             shared.watchers.tell(user, id);
         }
-    }
-    drop(inner);
-    for user in &change.told {
-        shared.watchers.tell(user, id);
     }
     Ok(())
 }

@@ -158,7 +158,6 @@ async fn write_rows(
             row_ops(change, old.as_deref(), &mut ops)?;
         }
         if ops.is_empty() {
-            tell(shared, &user, &changes);
             continue;
         }
         let (expected, next) = (row.checkpoint, Checkpoint(row.checkpoint.0 + 1));
@@ -169,20 +168,12 @@ async fn write_rows(
     let mut refused = Vec::new();
     for (written, result) in writing.into_iter().zip(results) {
         match result {
-            Ok(()) => tell(shared, &written.0, &written.1),
+            Ok(()) => {}
             Err(ViewError::CheckpointMoved { .. }) => refused.push(written),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(refused)
-}
-
-fn tell(shared: &Shared, user: &UserId, changes: &[ListChange]) {
-    if shared.watchers.watches(user) {
-        for change in changes {
-            shared.watchers.tell(user, &change.chat);
-        }
-    }
 }
 
 fn row_ops(

@@ -129,6 +129,16 @@ impl Shared {
         Ok(cell)
     }
 
+    /// The chat in memory, if it is there.
+    pub(super) fn cached_cell(&self, id: &ChatId) -> Option<Arc<ChatCell>> {
+        lock(&self.chats).get(id).cloned()
+    }
+
+    /// Notes that a chat is in use.
+    pub(super) fn touch(&self, cell: &ChatCell) {
+        cell.used.store(self.clock_hand.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub(super) fn cached_chats(&self) -> usize {
         lock(&self.chats).len()
     }
@@ -217,14 +227,12 @@ impl Shared {
     }
 }
 
+/// Before a chat's id in the name of its stream.
+pub(super) const CHAT_PREFIX: &str = "chat/";
+
 /// The stream of a chat.
 pub(super) fn chat_stream(id: &ChatId) -> Result<StreamId, ChatError> {
-    StreamId::new(format!("chat/{id}")).map_err(bug)
-}
-
-/// The chat of a stream, if it is one's.
-pub(super) fn chat_of(stream: &StreamId) -> Option<ChatId> {
-    stream.as_str().strip_prefix("chat/").and_then(|id| ChatId::new(id).ok())
+    StreamId::new(format!("{CHAT_PREFIX}{id}")).map_err(bug)
 }
 
 /// The topic on which a chat's ephemeral signals go.
@@ -263,7 +271,12 @@ fn evict(chats: &mut HashMap<ChatId, Arc<ChatCell>>) {
     idle.sort_unstable_by_key(|(used, _)| *used);
     let surplus = (chats.len() / 8).max(1);
     for (_, id) in idle.into_iter().take(surplus) {
-        chats.remove(&id);
+        // Taking it apart is what makes sure that no handle finds it again meanwhile.
+        if let Some(cell) = chats.remove(&id)
+            && let Err(in_use) = Arc::try_unwrap(cell)
+        {
+            chats.insert(id, in_use);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::Notify;
 
 use super::shared::{Shared, lock};
+use crate::domain::ChatState;
 use crate::id::{ChatId, UserId};
 
 /// The watches of this process.
@@ -27,8 +28,16 @@ impl Watchers {
         lock(&self.by_user).is_empty()
     }
 
-    pub(super) fn watches(&self, user: &UserId) -> bool {
-        lock(&self.by_user).contains_key(user)
+    /// Tells every member of a chat who watches.
+    pub(super) fn tell_members(&self, state: &ChatState, chat: &ChatId) {
+        // There are fewer watches in one process than members in a large chat.
+        let users: Vec<UserId> = {
+            let by_user = lock(&self.by_user);
+            by_user.keys().filter(|user| state.active(user).is_some()).cloned().collect()
+        };
+        for user in users {
+            self.tell(&user, chat);
+        }
     }
 
     pub(super) fn tell(&self, user: &UserId, chat: &ChatId) {
