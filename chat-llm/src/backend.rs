@@ -114,8 +114,9 @@ impl LlmBackend for OpenAiBackend {
         let total = after(Instant::now(), shared.config.timeouts.total);
         let body = request::encode(&shared.config, &request)?;
         let discretion = Arc::new(Discretion::new(Arc::clone(&shared.secrets), request));
-        let mut empty_before = false;
-        for attempt in 1_u32.. {
+        let (mut attempt, mut empty_before) = (0_u32, false);
+        loop {
+            attempt = attempt.saturating_add(1);
             let failure = match shared.attempt(body.clone(), total, &discretion).await {
                 Ok(Begun::Reply(reader)) => return Ok(reader.into_stream()),
                 // A reply that ends before it began may be an accident, once.
@@ -135,8 +136,6 @@ impl LlmBackend for OpenAiBackend {
                 return Err(failure.error);
             }
         }
-        // Attempts are counted in 32 bits; the retries run out before.
-        Err(LlmError::new(LlmErrorKind::Transport, "too many attempts"))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use chat_core::ports::{LlmError, LlmErrorKind, LlmEvent, LlmOutcome, LlmStream};
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{OpenAiConfig, Timeouts};
@@ -115,7 +115,13 @@ impl<B: Body> Reader<B> {
             if let Some(frame) = decoder.next().map_err(too_long)? {
                 *seen = true;
                 let pieces = self.reply.take_frame(&frame, &self.discretion)?;
-                self.give(pieces);
+                if pieces.done {
+                    self.linger().await;
+                    let outcome = self.reply.outcome(Stop::Done);
+                    self.end(outcome);
+                } else {
+                    self.give(pieces);
+                }
                 return Ok(());
             }
         }
@@ -129,9 +135,12 @@ impl<B: Body> Reader<B> {
     async fn read(&mut self) -> Result<Option<Bytes>, LlmError> {
         let (deadline, clock) = self.clock();
         let Some(body) = &mut self.body else { return Ok(None) };
-        let result = match timeout_at(deadline, body.next()).await {
-            Ok(result) => result,
-            Err(_) => Err(clock.error(&self.deadlines.limits)),
+        // Bytes that are always there win over a timer, so a flood is checked by hand.
+        let result = if deadline <= Instant::now() {
+            Err(clock.error(&self.deadlines.limits))
+        } else {
+            let late = |_| Err(clock.error(&self.deadlines.limits));
+            timeout_at(deadline, body.next()).await.unwrap_or_else(late)
         };
         match result {
             // The provider has said how the reply ended; what breaks behind it breaks nothing.
@@ -203,13 +212,14 @@ impl<B: Body> Reader<B> {
             self.began |= event.is_some();
             self.out.extend(event);
         }
-        if pieces.done {
-            // If the body ends right here the connection can be used again; it is not waited for.
-            if let Some(body) = &mut self.body {
-                let _ = body.next().now_or_never();
-            }
-            let outcome = self.reply.outcome(Stop::Done);
-            self.end(outcome);
+    }
+
+    /// If the body ends right behind `[DONE]`, as it mostly does, its connection can be used again
+    /// and the next call saves a handshake. What else comes is not looked at.
+    async fn linger(&mut self) {
+        let deadline = after(Instant::now(), LINGER).min(self.deadlines.total);
+        if let Some(body) = &mut self.body {
+            let _ = timeout_at(deadline, body.next()).await;
         }
     }
 
@@ -272,4 +282,10 @@ pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// How long the token counts and the end of the stream may take once the reason is known.
 const AFTER_REASON: Duration = Duration::from_secs(5);
+/// How long the end of the body may take behind `[DONE]`.
+const LINGER: Duration = Duration::from_millis(10);
 const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

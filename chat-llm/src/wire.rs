@@ -106,8 +106,6 @@ fn counts(usage: &Value) -> Option<(u64, u64)> {
 
 /// Some servers count in floats.
 fn whole(number: &Value) -> Option<u64> {
-    number.as_u64().or_else(|| {
-        let float = number.as_f64().filter(|float| (0.0..=1e15).contains(float))?;
-        format!("{:.0}", float.trunc()).parse().ok()
-    })
+    let float = || number.as_f64().filter(|float| (0.0..=1e15).contains(float));
+    number.as_u64().or_else(|| float().map(|float| float as u64))
 }
