@@ -6,14 +6,14 @@ use std::time::Duration;
 /// SplitMix64 (Steele, Lea, Flood 2014), shared between tasks: the numbers are those of the seed,
 /// who draws which is up to the schedule.
 #[derive(Debug)]
-pub(super) struct Dice(AtomicU64);
+pub(crate) struct Dice(AtomicU64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,20 +22,20 @@ impl Dice {
     }
 
     /// A number below `bound`; zero if that is zero.
-    pub(super) fn below(&self, bound: usize) -> usize {
+    pub(crate) fn below(&self, bound: usize) -> usize {
         let wide = u128::from(self.next()) * bound as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
     /// Whether something with this probability happens.
-    pub(super) fn happens(&self, rate: f64) -> bool {
+    pub(crate) fn happens(&self, rate: f64) -> bool {
         // The upper 53 bits make every number in 0..1 that an f64 can tell apart there.
         const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
         rate > 0.0 && ((self.next() >> 11) as f64) * SCALE < rate
     }
 
     /// A time from `least` to `most`.
-    pub(super) fn between(&self, least: Duration, most: Duration) -> Duration {
+    pub(crate) fn between(&self, least: Duration, most: Duration) -> Duration {
         const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
         let share = ((self.next() >> 11) as f64) * SCALE;
         least + most.saturating_sub(least).mul_f64(share)

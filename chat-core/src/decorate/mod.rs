@@ -4,7 +4,7 @@
 //! is retried as a whole and callers queue meanwhile; [`Faulty`] stands where the faults of the
 //! real thing would come from, next to the adapter.
 
-mod dice;
+pub(crate) mod dice;
 mod faulty;
 mod faulty_bus;
 mod faulty_store;

@@ -36,10 +36,11 @@ mod harness;
 mod harness_bus;
 mod harness_view;
 pub mod llm;
+pub mod model;
 mod run;
 pub mod view_store;
 
 pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
 pub use harness_bus::{BusHarness, MemoryBusHarness, Signals};
 pub use harness_view::{MemoryViewHarness, ViewHarness};
-pub use run::run;
+pub use run::{run, run_cases};

@@ -134,5 +134,11 @@ macro_rules! event_store_tests {
             a_dropped_append_is_whole_or_absent_and_a_repeat_settles_it,
             a_dropped_call_of_many_appends_is_settled_by_a_repeat,
         }
+        $crate::__kit_cases! {
+            $fresh,
+            histories_match_the_model,
+            concurrent_histories_are_consistent,
+            one_seed_gives_one_history,
+        }
     };
 }
