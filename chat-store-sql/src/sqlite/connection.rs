@@ -19,27 +19,46 @@ pub(super) fn open_writer(config: &SqliteConfig) -> Result<Connection, StoreErro
     }
     patient(&mut connection, config.busy_timeout)?;
     use_wal(&connection, config)?;
-    let synchronous = match config.durability {
+    durable(&connection, config.durability)?;
+    let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update(None, name, value).map_err(at_open)
+    };
+    pragma("cache_size", &-WRITER_CACHE_KIB)?;
+    pragma("temp_store", &"MEMORY")?;
+    if let Some(pages) = config.max_pages {
+        pragma("max_page_count", &pages)?;
+    }
+    // The log is cut back to this after one long read has made it grow, but no further: writing
+    // over old pages is twice as fast as making the file longer.
+    pragma("journal_size_limit", &WAL_BYTES_KEPT)?;
+    Ok(connection)
+}
+
+/// Opens a connection that copies the log into the file, and waits for others at most this long.
+pub(super) fn open_checkpointer(
+    config: &SqliteConfig,
+    timeout: Duration,
+) -> Result<Connection, StoreError> {
+    let mut connection = open(config, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    patient(&mut connection, timeout)?;
+    durable(&connection, config.durability)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(at_open)?;
+    Ok(connection)
+}
+
+fn durable(connection: &Connection, durability: SqliteDurability) -> Result<(), StoreError> {
+    let synchronous = match durability {
         SqliteDurability::Full => "FULL",
         SqliteDurability::Normal => "NORMAL",
     };
-    let full = config.durability == SqliteDurability::Full;
+    let full = durability == SqliteDurability::Full;
     let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(at_open)
     };
     pragma("synchronous", &synchronous)?;
     // On Apple's systems an ordinary fsync does not reach the disk.
     pragma("fullfsync", &full)?;
-    pragma("checkpoint_fullfsync", &true)?;
-    pragma("cache_size", &-WRITER_CACHE_KIB)?;
-    pragma("temp_store", &"MEMORY")?;
-    if let Some(pages) = config.max_pages {
-        pragma("max_page_count", &pages)?;
-    }
-    // Afterwards the log is cut back to this, should one long read have made it grow.
-    pragma("journal_size_limit", &WAL_BYTES_KEPT)?;
-    pragma("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
-    Ok(connection)
+    pragma("checkpoint_fullfsync", &true)
 }
 
 /// Opens a connection that reads.
@@ -161,9 +180,6 @@ impl Patience {
 const FIRST_WAIT_MICROS: u64 = 100;
 const LONGEST_WAIT_MICROS: u64 = 5_000;
 
-/// The log goes into the file after this many pages: rarely enough that pages which many
-/// transactions touch are copied once, and often enough that the log stays in the cache.
-pub(super) const CHECKPOINT_PAGES: u32 = 16_000;
 const WAL_BYTES_KEPT: i64 = 128 << 20;
 const WRITER_CACHE_KIB: i64 = 32 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;

@@ -22,6 +22,7 @@
 //! ```
 
 mod appender;
+mod checkpointer;
 mod config;
 mod connection;
 mod error;

@@ -12,6 +12,7 @@ use chat_core::{Epoch, EventId, PartitionId, Position, RecordedEvent, StreamId, 
 use rusqlite::{Connection, Rows};
 use tokio::sync::{oneshot, watch};
 
+use super::checkpointer::Checkpointer;
 use super::config::{SqliteAccess, SqliteConfig};
 use super::connection::{open_reader, open_writer};
 use super::migrate::{self, EPOCH};
@@ -305,38 +306,44 @@ impl WriterThread {
     fn run(self) {
         let Self { config, sql, queue, ready, end } = self;
         let Some(queue) = queue else {
-            drop(ready.send(read_only(&config, &sql)));
+            drop(ready.send(read_only(&config)));
             return;
         };
         // Whatever ends the thread, callers that wait must not wait for ever.
         let abandon = Abandon(&queue);
         match writing(&config, &sql) {
             Err(error) => drop(ready.send(Err(error))),
-            Ok((connection, readers)) => match Writer::new(&connection, &sql) {
-                Err(error) => drop(ready.send(Err(error))),
-                Ok(writer) => {
-                    // If nobody waits any more for the store to open, its queue is closed or will
-                    // never be used.
-                    if ready.send(Ok(readers)).is_ok() {
-                        writer::run(writer, &queue);
+            Ok((mut connection, readers, checkpointer)) => {
+                match Writer::new(&connection, &sql) {
+                    Err(error) => drop(ready.send(Err(error))),
+                    Ok(writer) => {
+                        // If nobody waits any more for the store to open, nobody will write.
+                        if ready.send(Ok(readers)).is_ok() {
+                            writer::run(writer, &queue);
+                        }
                     }
                 }
-            },
+                checkpointer.stop(&mut connection);
+            }
         }
         drop(abandon);
         drop(end);
     }
 }
 
-fn writing(config: &SqliteConfig, sql: &Sql) -> Result<(Connection, Vec<Connection>), StoreError> {
+fn writing(
+    config: &SqliteConfig,
+    sql: &Sql,
+) -> Result<(Connection, Vec<Connection>, Checkpointer), StoreError> {
     let mut connection = open_writer(config)?;
     migrate::migrate(&mut connection, &config.namespace, sql)?;
     let readers = (0..config.readers.get()).map(|_| open_reader(config));
-    Ok((connection, readers.collect::<Result<_, _>>()?))
+    let readers = readers.collect::<Result<_, _>>()?;
+    let checkpointer = Checkpointer::start(config, &mut connection)?;
+    Ok((connection, readers, checkpointer))
 }
 
-fn read_only(config: &SqliteConfig, sql: &Sql) -> Result<Vec<Connection>, StoreError> {
-    let _ = sql;
+fn read_only(config: &SqliteConfig) -> Result<Vec<Connection>, StoreError> {
     let readers = (0..config.readers.get()).map(|_| {
         let connection = open_reader(config)?;
         migrate::check(&connection, &config.namespace)?;
