@@ -97,12 +97,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::sqlite::config::SqliteDurability;
     use crate::sqlite::connection::open_writer;
 
     #[test]
     fn the_log_starts_again_while_somebody_writes_all_the_time() {
         let place = tempfile::tempdir().unwrap();
-        let config = SqliteConfig::new(place.path().join("chat.db"));
+        let config = SqliteConfig::new(place.path().join("chat.db"))
+            .with_durability(SqliteDurability::Normal);
         let mut writer = open_writer(&config).unwrap();
         writer.execute_batch("CREATE TABLE t (x)").unwrap();
         let checkpointer = Checkpointer::start_with(&config, &mut writer, 100).unwrap();

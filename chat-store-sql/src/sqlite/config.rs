@@ -58,9 +58,9 @@ pub enum SqliteDurability {
     Full,
     /// A crash of the process (`synchronous=NORMAL`): commits do not wait for the disk. A crash of
     /// the machine or loss of power loses what was acknowledged since the last checkpoint, up to
-    /// the newest 64 MiB of changes. After such a loss the operator should call
-    /// [`SqliteStore::renew_epoch`](super::SqliteStore::renew_epoch), since readers may hold
-    /// positions that are given out a second time.
+    /// the newest 64 MiB of changes or so. Positions are then given out a second time, so the store
+    /// gets a new epoch when it is next opened. On Linux that happens by itself; elsewhere the
+    /// operator calls [`SqliteStore::renew_epoch`](super::SqliteStore::renew_epoch).
     Normal,
 }
 

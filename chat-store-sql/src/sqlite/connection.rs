@@ -46,7 +46,11 @@ pub(super) fn open_checkpointer(
     Ok(connection)
 }
 
-fn durable(connection: &Connection, durability: SqliteDurability) -> Result<(), StoreError> {
+/// Makes the connection's commits survive what they are asked to survive.
+pub(super) fn durable(
+    connection: &Connection,
+    durability: SqliteDurability,
+) -> Result<(), StoreError> {
     let synchronous = match durability {
         SqliteDurability::Full => "FULL",
         SqliteDurability::Normal => "NORMAL",

@@ -27,6 +27,7 @@ mod config;
 mod connection;
 mod error;
 mod heads;
+mod incarnation;
 mod migrate;
 mod queue;
 mod reader;

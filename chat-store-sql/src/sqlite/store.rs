@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::checkpointer::Checkpointer;
 use super::config::{SqliteAccess, SqliteConfig};
 use super::connection::{open_reader, open_writer};
+use super::incarnation::Mark;
 use super::migrate::{self, EPOCH};
 use super::queue::Queue;
 use super::reader::{ReadJob, Reader, Readers};
@@ -311,19 +312,22 @@ impl WriterThread {
         };
         // Whatever ends the thread, callers that wait must not wait for ever.
         let abandon = Abandon(&queue);
-        match writing(&config, &sql) {
+        match open_all(&config, &sql) {
             Err(error) => drop(ready.send(Err(error))),
-            Ok((mut connection, readers, checkpointer)) => {
-                match Writer::new(&connection, &sql) {
+            Ok(mut opened) => {
+                match Writer::new(&opened.connection, &sql) {
                     Err(error) => drop(ready.send(Err(error))),
                     Ok(writer) => {
                         // If nobody waits any more for the store to open, nobody will write.
-                        if ready.send(Ok(readers)).is_ok() {
+                        if ready.send(Ok(opened.readers)).is_ok() {
                             writer::run(writer, &queue);
                         }
                     }
                 }
-                checkpointer.stop(&mut connection);
+                opened.checkpointer.stop(&mut opened.connection);
+                if let Some(mark) = opened.mark {
+                    mark.take_away(&opened.connection, &sql);
+                }
             }
         }
         drop(abandon);
@@ -331,16 +335,22 @@ impl WriterThread {
     }
 }
 
-fn writing(
-    config: &SqliteConfig,
-    sql: &Sql,
-) -> Result<(Connection, Vec<Connection>, Checkpointer), StoreError> {
+/// What a store that writes consists of.
+struct Opened {
+    connection: Connection,
+    readers: Vec<Connection>,
+    checkpointer: Checkpointer,
+    mark: Option<Mark>,
+}
+
+fn open_all(config: &SqliteConfig, sql: &Sql) -> Result<Opened, StoreError> {
     let mut connection = open_writer(config)?;
     migrate::migrate(&mut connection, &config.namespace, sql)?;
     let readers = (0..config.readers.get()).map(|_| open_reader(config));
     let readers = readers.collect::<Result<_, _>>()?;
     let checkpointer = Checkpointer::start(config, &mut connection)?;
-    Ok((connection, readers, checkpointer))
+    let mark = Mark::leave(&mut connection, config, sql)?;
+    Ok(Opened { connection, readers, checkpointer, mark })
 }
 
 fn read_only(config: &SqliteConfig) -> Result<Vec<Connection>, StoreError> {

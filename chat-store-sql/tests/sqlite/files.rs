@@ -53,6 +53,40 @@ async fn a_renewed_epoch_is_seen_by_every_handle_and_stays() {
     assert_eq!(place.open().await.info().await.unwrap().epoch, after);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_store_that_did_not_wait_for_the_disk_has_a_new_epoch_after_the_machine_stopped() {
+    let place = Place::new();
+    let normal = || SqliteStore::open(place.config().with_durability(SqliteDurability::Normal));
+    let marks = || {
+        let sql = "SELECT count(*) FROM chat_meta WHERE key GLOB 'unsynced/*'";
+        place.raw().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let store = normal().await.unwrap();
+    let epoch = store.info().await.unwrap().epoch;
+    assert_eq!(marks(), 1);
+    let second = normal().await.unwrap();
+    assert_eq!(marks(), 2);
+    second.close().await;
+    assert_eq!(marks(), 1, "a store that was closed has lost nothing");
+    // As a crash of the process: the mark stays, the machine runs on, nothing is lost.
+    place.raw().execute("UPDATE chat_meta SET key = key || 'x' WHERE key GLOB 'un*'", ()).unwrap();
+    store.close().await;
+    assert_eq!(marks(), 1);
+    let store = normal().await.unwrap();
+    assert_eq!(store.info().await.unwrap().epoch, epoch);
+    store.close().await;
+
+    // As a crash of the machine.
+    place.raw().execute("UPDATE chat_meta SET value = 'a' WHERE key GLOB 'un*'", ()).unwrap();
+    let store = place.open().await;
+    let after = store.info().await.unwrap().epoch;
+    assert_ne!(after, epoch);
+    assert_eq!(marks(), 0);
+    store.close().await;
+    assert_eq!(place.open().await.info().await.unwrap().epoch, after);
+}
+
 #[tokio::test]
 async fn stores_that_open_a_new_file_at_once_agree() {
     let place = Place::new();

@@ -1,0 +1,1 @@
+DELETE FROM {ns}_meta WHERE key = ?1
