@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::Namespace;
 use chat_core::decorate::{FaultPlan, Faults, Faulty, RetryPolicy, Retrying};
-use chat_core::ports::EventStore;
-use chat_core::testkit::{Answers, StoreHarness};
+use chat_core::ports::{EventStore, ViewStore};
+use chat_core::testkit::{Answers, StoreHarness, ViewHarness};
 use chat_store_sql::sqlite::SqliteStore;
 
 use crate::support::Place;
@@ -29,11 +29,33 @@ impl Harness {
         Self { faults: Some(Faults::new(FaultPlan::all(seed, 0.05))), ..Self::plain() }
     }
 
-    fn wrapped(&self, store: SqliteStore) -> Arc<dyn EventStore> {
-        let Some(faults) = &self.faults else { return store.events() };
-        let faulty = Faulty::new(Arc::new(store), faults.clone());
-        Arc::new(Retrying::new(Arc::new(faulty), patient()))
+    async fn named(&self, namespace: &Namespace) -> SqliteStore {
+        let config = self.place.config().with_namespace(namespace.clone());
+        SqliteStore::open(config).await.unwrap()
     }
+
+    fn events(&self, store: SqliteStore) -> Arc<dyn EventStore> {
+        match &self.faults {
+            None => store.events(),
+            Some(faults) => Arc::new(mended(store, faults)),
+        }
+    }
+
+    fn views(&self, store: SqliteStore) -> Arc<dyn ViewStore> {
+        match &self.faults {
+            None => store.views(),
+            Some(faults) => Arc::new(mended(store, faults)),
+        }
+    }
+
+    fn certainty(&self) -> Answers {
+        if self.faults.is_some() { Answers::MayBeLost } else { Answers::Certain }
+    }
+}
+
+/// The store under faults, and above them a decorator that tries again.
+fn mended(store: SqliteStore, faults: &Faults) -> Retrying<Faulty<SqliteStore>> {
+    Retrying::new(Arc::new(Faulty::new(Arc::new(store), faults.clone())), patient())
 }
 
 /// Enough tries that no test of the kit sees a fault.
@@ -45,27 +67,53 @@ fn patient() -> RetryPolicy {
 #[async_trait]
 impl StoreHarness for Harness {
     async fn open(&self) -> Arc<dyn EventStore> {
-        self.wrapped(self.place.open().await)
+        self.events(self.place.open().await)
     }
 
     async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn EventStore> {
-        let config = self.place.config().with_namespace(namespace.clone());
-        self.wrapped(SqliteStore::open(config).await.unwrap())
+        self.events(self.named(namespace).await)
     }
 
     fn answers(&self) -> Answers {
-        if self.faults.is_some() { Answers::MayBeLost } else { Answers::Certain }
+        self.certainty()
     }
 }
 
-mod plain {
+#[async_trait]
+impl ViewHarness for Harness {
+    async fn open(&self) -> Arc<dyn ViewStore> {
+        self.views(self.place.open().await)
+    }
+
+    async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn ViewStore> {
+        self.views(self.named(namespace).await)
+    }
+
+    fn answers(&self) -> Answers {
+        self.certainty()
+    }
+}
+
+mod events {
     use std::future::ready;
 
     chat_core::event_store_tests!(|| ready(super::Harness::plain()));
 }
 
-mod retrying_over_faults {
+mod events_retrying_over_faults {
     use std::future::ready;
 
     chat_core::event_store_tests!(|| ready(super::Harness::faulty()));
+}
+
+mod views {
+    use std::future::ready;
+
+    chat_core::view_store_tests!(|| ready(super::Harness::plain()));
+}
+
+mod views_retrying_over_faults {
+    use std::future::ready;
+
+    chat_core::view_store_tests!(|| ready(super::Harness::faulty()));
 }
