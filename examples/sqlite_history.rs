@@ -1,0 +1,28 @@
+//! A history that survives a restart: run it twice, and the second run knows the first.
+//!
+//! Run it with `cargo run -p examples --bin sqlite_history -- notes.db "remember the milk"`. The
+//! file can be looked into: `sqlite3 notes.db 'select author, text from chat_messages'`.
+
+use chat_core::{Engine, HistoryQuery, NewMessage, UserId};
+use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let file = arguments.next().unwrap_or_else(|| "notes.db".into());
+    let text = arguments.next().unwrap_or_else(|| "hello again".into());
+
+    let store = SqliteStore::open(SqliteConfig::new(file)).await?;
+    let engine = Engine::builder().store(store.events()).views(store.views()).build().await?;
+
+    // Everybody has one chat with oneself; opening it again finds it.
+    let me = engine.user(UserId::new("me")?);
+    let notes = me.chat(&me.open_direct(&[]).await?.chat);
+    notes.send(NewMessage::text(text)).await?;
+    for note in notes.history(HistoryQuery::Latest, 100).await?.messages {
+        println!("{}: {}", note.seq, note.text);
+    }
+    engine.shutdown().await;
+    store.close().await;
+    Ok(())
+}
