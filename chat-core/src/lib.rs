@@ -1,4 +1,17 @@
-//! An embeddable chat engine: every chat is an append-only stream of events.
+//! A chat engine that a program embeds: every chat is an append-only stream of events, on the store
+//! that the host already has.
+//!
+//! | to | see |
+//! |---|---|
+//! | use it | [`Engine`], [`UserHandle`], [`ChatHandle`], [`Subscription`], [`Follower`] |
+//! | know the rules | [`domain`] |
+//! | add an AI | [`respond::Responder`] |
+//! | write an adapter | [`ports`], and the feature `testkit` to prove it |
+//! | wrap one | [`decorate`] |
+//! | do without one | [`memory`], [`llm`] |
+//!
+//! Features: `testkit` brings the test kit; nothing else is optional.
+#![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 mod clock;
 pub mod decorate;
