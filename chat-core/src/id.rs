@@ -61,8 +61,13 @@ macro_rules! name_type {
                 if name.len() > $limit {
                     return Err(InvalidId::TooLong { kind: $kind, bytes: name.len(), limit: $limit });
                 }
-                let allowed: fn(char) -> bool = $allowed;
-                if let Some(character) = name.chars().find(|c| !allowed(*c)) {
+                let forbidden = |c: &char| !($allowed)(*c);
+                // Most names are ASCII, and decoding characters costs more than looking at them.
+                let found = match name.is_ascii() {
+                    true => name.bytes().map(char::from).find(forbidden),
+                    false => name.chars().find(forbidden),
+                };
+                if let Some(character) = found {
                     return Err(InvalidId::Character { kind: $kind, character });
                 }
                 Ok(Self(name.into()))
@@ -116,9 +121,14 @@ macro_rules! name_type {
 }
 
 /// Visible characters only: a control character in a name breaks logs, terminals and keys.
-const VISIBLE: fn(char) -> bool = |c| !c.is_control();
+fn visible(c: char) -> bool {
+    !c.is_control()
+}
+
 /// What may stand inside one segment of a stream's name.
-const SEGMENT: fn(char) -> bool = |c| !c.is_control() && !matches!(c, '/' | '{' | '}');
+fn segment(c: char) -> bool {
+    visible(c) && !matches!(c, '/' | '{' | '}')
+}
 
 name_type!(
     /// The name of one event stream, such as `chat/lobby`.
@@ -126,39 +136,39 @@ name_type!(
     /// It names its partition key: the part between the first `{` and the next `}` (if it is not
     /// empty), else the whole name. This is the hash-tag rule of Redis Cluster. Streams that must
     /// be written in one append carry the same key.
-    StreamId, "stream id", 200, VISIBLE
+    StreamId, "stream id", 200, visible
 );
 name_type!(
     /// A user as the host knows it. The engine never interprets it.
-    UserId, "user id", 128, SEGMENT
+    UserId, "user id", 128, segment
 );
 name_type!(
     /// A chat. Made by the host, or derived (direct chats, external keys).
-    ChatId, "chat id", 128, SEGMENT
+    ChatId, "chat id", 128, segment
 );
 name_type!(
     /// A key that makes sending safe to repeat; unique for its author in its chat.
-    ClientMessageId, "client message id", 128, VISIBLE
+    ClientMessageId, "client message id", 128, visible
 );
 name_type!(
     /// A key that makes any other command safe to repeat; unique for its actor in its chat.
-    CommandId, "command id", 128, VISIBLE
+    CommandId, "command id", 128, visible
 );
 name_type!(
     /// What a view belongs to, such as one chat or one user. Batches are atomic within it.
-    Scope, "scope", 200, VISIBLE
+    Scope, "scope", 200, visible
 );
 name_type!(
     /// The name of a projection; with a [`Scope`] it names one view.
-    ProjectionName, "projection name", 64, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
+    ProjectionName, "projection name", 64, |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_'
 );
 name_type!(
     /// A key inside a view; keys sort by their bytes.
-    ViewKey, "view key", 300, VISIBLE
+    ViewKey, "view key", 300, visible
 );
 name_type!(
     /// A channel of the bus.
-    Topic, "topic", 200, VISIBLE
+    Topic, "topic", 200, visible
 );
 
 impl StreamId {

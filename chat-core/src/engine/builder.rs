@@ -19,8 +19,8 @@ use crate::ports::{
 
 /// A chat engine: many chats on one event store.
 ///
-/// Copies are cheap and share everything. When the last copy, and the last handle and subscription
-/// made from one, is dropped without [`shutdown`](Self::shutdown), its tasks end by themselves;
+/// Copies are cheap and share everything. When the last copy and the last handle made from one are
+/// dropped without [`shutdown`](Self::shutdown), its tasks end by themselves and subscriptions end;
 /// acknowledged commands are in the store either way.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -123,9 +123,13 @@ impl Engine {
             tracing::warn!("commands were still under way when the engine shut down");
         }
         if !shared.is_stopped() {
-            // Both can be made up for from the log; an error is no reason not to end.
-            let _ = shared.follower.catch_up(shared).await;
-            shared.write_all_snapshots().await;
+            // Both can be made up for from the log; neither an error nor a store that does not
+            // answer is a reason not to end.
+            let tidying = async {
+                let _ = shared.follower.catch_up(shared).await;
+                shared.write_all_snapshots().await;
+            };
+            let _ = tokio::time::timeout(shared.config.shutdown_wait, tidying).await;
         }
         shared.stop();
         for cell in shared.live_cells() {

@@ -44,7 +44,8 @@ pub struct EngineConfig {
     /// How long another process's word that a user is online lasts; it is renewed at half of it.
     /// Default 60 s.
     pub presence_ttl: Duration,
-    /// How long `shutdown` waits for commands under way. Default 30 s.
+    /// How long `shutdown` waits for commands under way, and again for the lists and snapshots to
+    /// be written. Default 30 s.
     pub shutdown_wait: Duration,
 }
 

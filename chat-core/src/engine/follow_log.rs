@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use super::error::ChatError;
 use super::list::{self, ListChange};
@@ -52,6 +53,10 @@ struct ChatChange {
     moved: BTreeSet<UserId>,
 }
 
+/// The lists may take this part of the time (one in so many), as far as nobody asks for them.
+const PASS_SHARE: u32 = 20;
+/// The longest time for which changes are gathered.
+const MAX_GATHER: Duration = Duration::from_secs(5);
 /// How long to wait after a failure of the store.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -114,7 +119,9 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         follower.own_events.store(false, Ordering::Release);
         follower.urgent.store(false, Ordering::Release);
         let waiting = std::mem::take(&mut *lock(&follower.waiting));
+        let began = Instant::now();
         let result = read_to_end(&shared).await;
+        let took = began.elapsed();
         if let Err(error) = &result {
             tracing::debug!(%error, "the log could not be followed; trying again");
         }
@@ -129,11 +136,11 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             lock(&follower.waiting).clear();
             return;
         }
-        wait(&shared, failed).await;
+        wait(&shared, failed, took).await;
     }
 }
 
-async fn wait(shared: &Shared, failed: bool) {
+async fn wait(shared: &Shared, failed: bool, took: Duration) {
     let follower = &shared.follower;
     if failed {
         tokio::select! {
@@ -147,8 +154,10 @@ async fn wait(shared: &Shared, failed: bool) {
         () = tokio::time::sleep(shared.config.poll_interval) => return,
         () = shared.stopped() => return,
     }
-    // Own events only: gather, so that a chat with many messages is one change of each list.
-    let gather = tokio::time::sleep(shared.config.list_delay);
+    // Own events only: gather, so that a chat with many messages is one change of each list, and
+    // longer when the lists are many, so that they take a small part of the time.
+    let delay = shared.config.list_delay.max((took * PASS_SHARE).min(MAX_GATHER));
+    let gather = tokio::time::sleep(delay);
     tokio::pin!(gather);
     while !follower.urgent.load(Ordering::Acquire) {
         tokio::select! {

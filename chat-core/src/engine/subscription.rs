@@ -5,8 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
-
 use super::cell::ChatCell;
 use super::error::ChatError;
 use super::presence;
@@ -119,17 +117,26 @@ pub struct Subscription {
     signal: u64,
     state: State,
     tail: Arc<Tail>,
-    changes: watch::Receiver<u64>,
+    /// The changes of the tail up to which there is nothing more to give; `None`: look.
+    seen: Option<u64>,
 }
 
 #[derive(Debug)]
 enum State {
     /// Reads the store.
     CatchUp,
-    /// Reads the tail.
-    Live,
+    /// Reads the tail. Until the tail has given something, falling behind it means to catch up
+    /// again: the reader is not to blame for what came meanwhile.
+    Live(Behind),
     /// Gives this and ends.
     Ending(Option<SubscriptionEnd>),
+}
+
+/// What to do for a reader that has fallen behind the tail.
+#[derive(Debug, Clone, Copy)]
+enum Behind {
+    CatchUp,
+    Lag,
 }
 
 impl Subscription {
@@ -148,10 +155,10 @@ impl Subscription {
         };
         shared.refresh(cell).await?;
         let epoch = shared.epoch().await?;
-        let (tail, cursor, reset) = {
+        let (tail, cursor, state) = {
             let mut inner = cell.lock();
             let head = inner.state.version;
-            readable(&inner.state, user)?;
+            let active = readable(&inner.state, user)?.is_active();
             let (cursor, reset) = match (from, token) {
                 (_, Some((of, _))) if of != epoch => (head, Some(ResetReason::EpochChanged)),
                 (SubscribeFrom::Version(version), _) | (_, Some((_, version)))
@@ -164,16 +171,17 @@ impl Subscription {
                 (SubscribeFrom::Start | SubscribeFrom::Token(_), None) => (Version::ZERO, None),
             };
             let tail = join_tail(shared, cell, &mut inner);
-            (tail, cursor, reset)
+            let state = match reset {
+                Some(reason) => State::Ending(Some(SubscriptionEnd::Reset { reason })),
+                None if active && cursor == head => State::Live(Behind::CatchUp),
+                None => State::CatchUp,
+            };
+            (tail, cursor, state)
         };
         shared.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
-        let state = match reset {
-            Some(reason) => State::Ending(Some(SubscriptionEnd::Reset { reason })),
-            None => State::CatchUp,
-        };
-        let (changes, signal) = (tail.changes(), tail.next_signal());
+        let signal = tail.next_signal();
         let (shared, cell, user) = (Arc::clone(shared), Arc::clone(cell), user.clone());
-        Ok(Self { shared, cell, user, epoch, cursor, signal, state, tail, changes })
+        Ok(Self { shared, cell, user, epoch, cursor, signal, state, tail, seen: None })
     }
 
     /// Where the reader stands: behind the last event that was given out.
@@ -205,11 +213,16 @@ impl Subscription {
                         self.end(SubscriptionEnd::Failed { error, resume });
                     }
                 },
-                State::Live => {
-                    // Marked as seen before looking, so that what comes in between wakes.
-                    self.changes.borrow_and_update();
+                State::Live(behind) => {
+                    let behind = *behind;
+                    if let Some(seen) = self.seen {
+                        self.tail.changed(seen).await;
+                        self.seen = None;
+                    }
                     match self.tail.next(self.cursor, &mut self.signal) {
-                        Next::Batch(batch, deleted) => {
+                        Next::Batch(batch, deleted, nothing_else) => {
+                            self.seen = nothing_else;
+                            self.state = State::Live(Behind::Lag);
                             if let Some(events) = self.take(&batch, deleted) {
                                 return Some(Delivery::Events(events));
                             }
@@ -219,14 +232,14 @@ impl Subscription {
                                 return Some(Delivery::Signal(ChatSignal::clone(&signal)));
                             }
                         }
-                        Next::Wait => {
-                            // The tail lives as long as this subscription, and so does its sender.
-                            let _ = self.changes.changed().await;
-                        }
-                        Next::Lost => {
-                            let resume = self.token();
-                            self.end(SubscriptionEnd::Lagged { resume });
-                        }
+                        Next::Wait(changes) => self.seen = Some(changes),
+                        Next::Lost => match behind {
+                            Behind::CatchUp => self.state = State::CatchUp,
+                            Behind::Lag => {
+                                let resume = self.token();
+                                self.end(SubscriptionEnd::Lagged { resume });
+                            }
+                        },
                         Next::Closed => {
                             let resume = self.token();
                             self.end(SubscriptionEnd::ShuttingDown { resume });
@@ -290,7 +303,7 @@ impl Subscription {
                 (true, Membership::Removed(_)) => {
                     self.state = State::Ending(Some(SubscriptionEnd::Removed));
                 }
-                _ if at_end => self.state = State::Live,
+                _ if at_end => self.state = State::Live(Behind::CatchUp),
                 _ => {}
             }
             shown

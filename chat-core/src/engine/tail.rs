@@ -2,9 +2,10 @@
 //! shared by all its subscribers. Events are put in once and cost each subscriber a reference.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
@@ -94,8 +95,11 @@ fn size(record: &ChatRecord) -> usize {
 #[derive(Debug)]
 pub(super) struct Tail {
     ring: Mutex<Ring>,
-    /// Counts changes of the ring; its only use is to wake.
-    changes: watch::Sender<u64>,
+    /// Counts changes of the ring: who has seen the last one need not take the lock.
+    changes: AtomicU64,
+    wake: Notify,
+    /// A task is about to wake the subscribers.
+    waking: AtomicBool,
     max_events: usize,
     max_bytes: usize,
 }
@@ -127,16 +131,18 @@ struct Typing {
 #[derive(Debug)]
 pub(super) enum Next {
     /// The next batch; the subscriber may have a part of it already. With it: the last event that
-    /// deleted a message.
-    Batch(Arc<EventBatch>, Version),
+    /// deleted a message; and if nothing else waits, the number of changes that this is as of.
+    Batch(Arc<EventBatch>, Version, Option<u64>),
     Signal(Arc<ChatSignal>),
-    /// Nothing new.
-    Wait,
+    /// Nothing new as of this many changes.
+    Wait(u64),
     /// The next event has left the ring.
     Lost,
     Closed,
 }
 
+/// References to a tail up to which its subscribers are woken by who changes it.
+const WAKE_INLINE: usize = 64;
 /// Most ephemeral signals that wait for a slow subscriber; older ones are dropped.
 const MAX_SIGNALS: usize = 64;
 /// Most members of one chat whose typing is remembered; more are not shown.
@@ -155,23 +161,46 @@ impl Tail {
             typing: HashMap::new(),
             closed: false,
         };
-        Self { ring: Mutex::new(ring), changes: watch::Sender::new(0), max_events, max_bytes }
+        Self {
+            ring: Mutex::new(ring),
+            changes: AtomicU64::new(0),
+            wake: Notify::new(),
+            waking: AtomicBool::new(false),
+            max_events,
+            max_bytes,
+        }
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    /// Wakes the subscribers, after the change was made and the lock was let go. With many of them
+    /// in a task of its own: who appends to another chat shall not wait for it.
+    fn wake(self: &Arc<Self>) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if Arc::strong_count(self) <= WAKE_INLINE {
+            self.wake.notify_waiters();
+        } else if !self.waking.swap(true, Ordering::SeqCst) {
+            let tail = Arc::clone(self);
+            tokio::spawn(async move {
+                tail.waking.store(false, Ordering::SeqCst);
+                tail.wake.notify_waiters();
+            });
+        }
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// Completes when the ring has changed since `seen` changes.
+    pub(super) async fn changed(&self, seen: u64) {
+        // Made before the look at the counter, so that a change in between wakes it.
+        let woken = self.wake.notified();
+        if self.changes.load(Ordering::SeqCst) == seen {
+            woken.await;
+        }
     }
 
     /// Puts the next events in. The caller brings them in order, without a hole.
-    pub(super) fn push(&self, records: Vec<ChatRecord>) {
+    pub(super) fn push(self: &Arc<Self>, records: Vec<ChatRecord>) {
         let batch = EventBatch::new(records);
         let mut ring = self.ring();
         let ring_ref = &mut *ring;
@@ -202,7 +231,7 @@ impl Tail {
         self.wake();
     }
 
-    pub(super) fn signal(&self, signal: ChatSignal) {
+    pub(super) fn signal(self: &Arc<Self>, signal: ChatSignal) {
         let mut ring = self.ring();
         ring.signal(signal);
         drop(ring);
@@ -210,7 +239,7 @@ impl Tail {
     }
 
     /// Somebody types or stopped. Later counters win, whatever the order of coming.
-    pub(super) fn typing(&self, user: &UserId, on: bool, counter: u64, until: Instant) {
+    pub(super) fn typing(self: &Arc<Self>, user: &UserId, on: bool, counter: u64, until: Instant) {
         let mut ring = self.ring();
         let full = ring.typing.len() >= MAX_TYPING;
         let was_on = match ring.typing.get_mut(user) {
@@ -235,7 +264,7 @@ impl Tail {
     }
 
     /// Ends what was not said again in time.
-    pub(super) fn expire_typing(&self, now: Instant) {
+    pub(super) fn expire_typing(self: &Arc<Self>, now: Instant) {
         let mut ring = self.ring();
         let mut ended = Vec::new();
         ring.typing.retain(|user, typing| {
@@ -255,13 +284,15 @@ impl Tail {
         self.wake();
     }
 
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Self>) {
         self.ring().closed = true;
         self.wake();
     }
 
     /// What follows the version `after` and the signal number `signal`.
     pub(super) fn next(&self, after: Version, signal: &mut u64) -> Next {
+        // Read before the ring, so that a change in between is not taken for seen.
+        let changes = self.changes.load(Ordering::SeqCst);
         let ring = self.ring();
         if after < ring.last {
             let Some(first) = ring.batches.front().map(|batch| batch.first()) else {
@@ -270,9 +301,16 @@ impl Tail {
             if after.next() < first {
                 return Next::Lost;
             }
-            let index = ring.batches.partition_point(|batch| batch.last() <= after);
-            if let Some(batch) = ring.batches.get(index) {
-                return Next::Batch(Arc::clone(batch), ring.deleted);
+            // Who is up to date wants the newest, and most are.
+            let newest = ring.batches.back().filter(|batch| batch.first() <= after.next());
+            let next = newest.or_else(|| {
+                let index = ring.batches.partition_point(|batch| batch.last() <= after);
+                ring.batches.get(index)
+            });
+            if let Some(batch) = next {
+                let signals = ring.first_signal + ring.signals.len() as u64;
+                let all = batch.last() == ring.last && *signal >= signals && !ring.closed;
+                return Next::Batch(Arc::clone(batch), ring.deleted, all.then_some(changes));
             }
         }
         if ring.closed {
@@ -285,7 +323,7 @@ impl Tail {
                 *signal += 1;
                 Next::Signal(Arc::clone(next))
             }
-            None => Next::Wait,
+            None => Next::Wait(changes),
         }
     }
 
