@@ -161,6 +161,17 @@ impl ChatState {
         counts
     }
 
+    /// The first message that is unread for a member, among those that the member may see.
+    #[must_use]
+    pub fn first_unread(&self, user: &UserId) -> Option<Version> {
+        let member = self.active(user)?;
+        let from = member.unread_from();
+        let mut ranges = member.visible_ranges().iter();
+        ranges.find_map(|(start, end)| {
+            self.tally.first_unread(user, from.max(*start), self.version.min(*end))
+        })
+    }
+
     /// The last message that a user may see and that is not deleted.
     #[must_use]
     pub fn last_message(&self, user: &UserId) -> Option<Version> {

@@ -21,12 +21,15 @@ pub fn command_event_id(chat: &ChatId, actor: &UserId, key: &CommandId) -> Event
     event_id("command", chat, actor, key.as_str())
 }
 
-/// The id of the chat of exactly these people; order and repeats do not matter.
+/// The id of the chat of exactly these people; order and repeats do not matter. Nobody has no chat.
 #[must_use]
 pub fn chat_id_for_direct<'a>(members: impl IntoIterator<Item = &'a UserId>) -> Option<ChatId> {
     let mut names: Vec<&str> = members.into_iter().map(UserId::as_str).collect();
     names.sort_unstable();
     names.dedup();
+    if names.is_empty() {
+        return None;
+    }
     ChatId::new(format!("direct-{}", hex(&digest("direct", &names)))).ok()
 }
 

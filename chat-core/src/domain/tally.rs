@@ -100,6 +100,10 @@ impl Tally {
     /// The last message that is not deleted, in `first..=last`.
     #[must_use]
     pub fn last_alive(&self, first: Version, last: Version) -> Option<Version> {
+        if first > last {
+            // The map would panic on a range that ends before it starts.
+            return None;
+        }
         let (first_key, _) = split(first);
         let (last_key, last_bit) = split(last);
         for (key, chunk) in self.chunks.range(first_key..=last_key).rev() {
@@ -116,17 +120,22 @@ impl Tally {
         None
     }
 
-    /// The first message from `first` on that is not deleted and not by `reader`.
+    /// The first message in `first..=last` that is not deleted and not by `reader`.
     #[must_use]
-    pub fn first_unread(&self, reader: &UserId, first: Version) -> Option<Version> {
+    pub fn first_unread(&self, reader: &UserId, first: Version, last: Version) -> Option<Version> {
+        if first > last {
+            return None;
+        }
         let (first_key, first_bit) = split(first);
-        for (key, chunk) in self.chunks.range(first_key..) {
+        let (last_key, _) = split(last);
+        for (key, chunk) in self.chunks.range(first_key..=last_key) {
             let lower = if *key == first_key { first_bit } else { 0 };
             let own = chunk.by_author.get(reader);
             let mut bits = chunk.alive.iter();
             bits.advance_to(lower);
             if let Some(bit) = bits.find(|bit| own.is_none_or(|own| !own.contains(*bit))) {
-                return Some(join(*key, bit));
+                let version = join(*key, bit);
+                return (version <= last).then_some(version);
             }
         }
         None
@@ -327,8 +336,26 @@ mod tests {
         assert_eq!(count(&tally, &bob, 1), Counts { messages: 99_999, mentions: 0 });
         assert_eq!(tally.last_alive(Version(1), Version::MAX), Some(Version(199_999)));
         assert_eq!(tally.last_alive(Version(1), Version(65_536)), Some(Version(65_535)));
-        assert_eq!(tally.first_unread(&bob, Version(65_536)), Some(Version(65_537)));
-        assert_eq!(tally.first_unread(&ann, Version(1)), None);
+        let unread =
+            |reader, first, last| tally.first_unread(reader, Version(first), Version(last));
+        assert_eq!(unread(&bob, 65_536, u64::MAX), Some(Version(65_537)));
+        assert_eq!(unread(&bob, 65_536, 65_536), None);
+        assert_eq!(unread(&bob, 70_001, 1), None);
+        assert_eq!(unread(&ann, 1, u64::MAX), None);
+        assert_eq!(tally.last_alive(Version(70_001), Version(1)), None);
+    }
+
+    #[test]
+    fn mentions_count_from_where_the_reader_came_in_whatever_the_chunk() {
+        let (ann, bob) = (user("ann"), user("bob"));
+        let mut tally = Tally::default();
+        for version in [10, 65_000, 70_000, 140_000] {
+            tally.sent(Version(version), &ann, std::slice::from_ref(&bob), version == 70_000);
+        }
+        let named = |from| tally.count(&bob, Version(1), Version(200_000), Version(from)).mentions;
+        let counts = [1, 10, 11, 65_001, 70_000, 70_001, 131_072, 140_001, 300_000].map(named);
+        assert_eq!(counts, [4, 4, 3, 2, 2, 1, 1, 0, 0]);
+        assert_eq!(tally.count(&bob, Version(11), Version(70_000), Version(1)).messages, 2);
     }
 
     #[test]

@@ -168,8 +168,7 @@ impl Shared {
             HistoryQuery::After(version) => (0, limit, version.next().min(end)),
             HistoryQuery::Around(version) => (limit / 2, limit - limit / 2, version.min(end)),
             HistoryQuery::FirstUnread => {
-                let first = view.member.unread_from();
-                let unread = cell.lock().state.tally.first_unread(user, first);
+                let unread = cell.lock().state.first_unread(user);
                 match unread.filter(|version| *version < end) {
                     Some(version) => (limit / 2, limit - limit / 2, version),
                     None => (limit, 0, end),
