@@ -11,7 +11,7 @@ use super::event::{
     Access, ChatCreated, ChatEvent, ChatHidden, ChatKind, ChatUpdated, HistoryVisibility,
     InviteDeclined, InviteRevoked, MarkedUnread, MemberInvited, MemberJoined, MemberLeft,
     MemberRemoved, MessageDeleted, MessageEdited, MessageSent, OwnershipTransferred, ReactionAdded,
-    ReactionRemoved, ReadAdvanced, Role, RoleChanged,
+    ReactionPolicy, ReactionRemoved, ReadAdvanced, Role, RoleChanged,
 };
 use super::limits::Limits;
 use super::member::{Member, readable};
@@ -155,7 +155,7 @@ impl ChatCreated {
             members,
             access: Access::Invited,
             history: HistoryVisibility::Shared,
-            reactions: super::event::ReactionPolicy::Distinct,
+            reactions: ReactionPolicy::Distinct,
             external_key: None,
         };
         Ok((id, created))
@@ -237,12 +237,23 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// Whether `me` may change what `user` is invited to, if anything.
+    fn outranks_invitation(&self, me: &Member, user: &UserId) -> Result<(), Rejection> {
+        match self.chat.invites.get(user) {
+            Some(role) if *role > Role::Member && *role >= me.role => Err(Rejection::Forbidden {
+                what: "changing an invitation to the own rank or above",
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn invite(&self, me: &Member, by: UserId, user: &UserId, role: Role) -> Decided {
         self.may_bring_in(me, role)?;
         let invited = self.chat.invites.get(user);
         if self.chat.active(user).is_some() || invited == Some(&role) {
             return Ok(Decision::NoChange);
         }
+        self.outranks_invitation(me, user)?;
         if invited.is_none() {
             check(LimitName::Invites, self.chat.invites.len() + 1, self.limits.invites)?;
         }
@@ -256,6 +267,7 @@ impl Context<'_> {
         if !self.chat.invites.contains_key(user) {
             return Ok(Decision::NoChange);
         }
+        self.outranks_invitation(me, user)?;
         let user = user.clone();
         Ok(Decision::Event(ChatEvent::InviteRevoked(InviteRevoked { by, user })))
     }
@@ -265,6 +277,7 @@ impl Context<'_> {
         if self.chat.active(user).is_some() {
             return Ok(Decision::NoChange);
         }
+        self.outranks_invitation(me, user)?;
         let joined = MemberJoined { by, user: user.clone(), role: Some(role) };
         Ok(Decision::Event(ChatEvent::MemberJoined(joined)))
     }
@@ -434,12 +447,15 @@ impl Context<'_> {
         if message.has_reaction(key, self.actor) {
             return Ok(Decision::NoChange);
         }
+        let distinct_policy = self.chat.reactions == ReactionPolicy::Distinct;
         if !message.reactions.contains_key(key) {
-            let distinct = message.reactions.len() + 1;
+            // Where one takes the place of another, what only this member put there goes.
+            let stays = |users: &&Vec<UserId>| distinct_policy || **users != [self.actor.clone()];
+            let distinct = message.reactions.values().filter(stays).count() + 1;
             let limit = self.limits.reactions_per_message;
             check(LimitName::ReactionsPerMessage, distinct, limit)?;
         }
-        if self.chat.reactions == super::event::ReactionPolicy::Distinct {
+        if distinct_policy {
             let users = message.reactions.values();
             let own = users.filter(|users| users.contains(self.actor)).count() + 1;
             check(LimitName::ReactionsPerMember, own, self.limits.reactions_per_member)?;
