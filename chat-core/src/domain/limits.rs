@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub struct Limits {
     /// Characters (code points) of a message's text. Default 10,000.
     pub text_chars: usize,
-    /// Bytes of one stored event. Default 65,536.
+    /// Bytes of one stored event, as JSON. Default 65,536.
     pub event_bytes: usize,
     /// Characters of a chat's name. Default 200.
     pub name_chars: usize,

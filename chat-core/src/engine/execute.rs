@@ -13,8 +13,8 @@ use super::shared::{Shared, bug};
 use super::tail::ChatRecord;
 use crate::clock::Timestamp;
 use crate::domain::{
-    ChatCommand, ChatCreated, ChatEvent, Context, Decision, MessageId, MessageRef, Rejection,
-    decide, encode,
+    ChatCommand, ChatCreated, ChatEvent, Context, Decision, LimitName, MessageId, MessageRef,
+    Rejection, decide, encode,
 };
 use crate::event::NewEvent;
 use crate::id::{EventId, UserId, Version};
@@ -232,8 +232,12 @@ fn next_step(
         }
         match decide_one(shared, inner, &pending, now) {
             Ok(Decision::Event(event)) => {
-                let append = match prepare_append(cell, &pending, &event, version, now) {
+                let append = match prepare_append(shared, cell, &pending, &event, version, now) {
                     Ok(append) => append,
+                    Err(ChatError::Rejected(rejection)) => {
+                        unsure.push((pending, inner.state.version, Err(rejection)));
+                        continue;
+                    }
                     Err(error) => {
                         pending.answer.give(Err(error));
                         continue;
@@ -294,6 +298,7 @@ fn decide_one(
 }
 
 fn prepare_append(
+    shared: &Shared,
     cell: &ChatCell,
     pending: &Pending,
     event: &ChatEvent,
@@ -301,6 +306,12 @@ fn prepare_append(
     now: Timestamp,
 ) -> Result<Append, ChatError> {
     let encoded = encode(event).map_err(bug)?;
+    // The decision knows the length of a text; what JSON makes of it is known only here.
+    let (value, limit) = (encoded.payload.as_str().len(), shared.limits.event_bytes);
+    if value > limit {
+        let name = LimitName::EventBytes;
+        return Err(Rejection::LimitExceeded { name, value, limit }.into());
+    }
     let event = NewEvent {
         id: pending.id,
         event_type: encoded.event_type,
