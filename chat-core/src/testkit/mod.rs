@@ -38,6 +38,7 @@ mod harness_view;
 pub mod llm;
 pub mod model;
 mod run;
+pub mod scenarios;
 pub mod view_store;
 
 pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
