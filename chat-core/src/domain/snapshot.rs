@@ -44,7 +44,8 @@ impl ChatState {
     }
 }
 
-#[cfg(all(test, feature = "testkit"))]
+#[cfg(test)]
+#[cfg(feature = "testkit")]
 mod tests {
     use proptest::prelude::*;
 
