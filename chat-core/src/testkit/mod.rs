@@ -40,6 +40,7 @@ pub mod model;
 mod run;
 pub mod scenarios;
 pub mod view_store;
+mod watch;
 
 pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
 pub use harness_bus::{BusHarness, MemoryBusHarness, Signals};

@@ -1,7 +1,6 @@
 //! Writing: guarantees 1 and 3, order and visibility.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::id::{Position, StreamId, Version};
 use crate::ports::{Append, Direction, EventStoreExt as _, Expected, PageLimit, WrittenStream};
@@ -10,6 +9,7 @@ use crate::testkit::fixture::{
     assert_absent, assert_conflict, assert_holds, assert_id_reused, assert_new, event, event_id,
     events, multi, read_log, single, stream, write, write_each,
 };
+use crate::testkit::watch::{self, Watch};
 
 /// An empty call is answered by an empty list.
 pub async fn a_call_without_appends_has_no_answers(harness: &dyn StoreHarness) {
@@ -200,45 +200,39 @@ pub async fn a_reused_id_in_one_write_leaves_nothing_of_the_others(harness: &dyn
 
 /// Guarantee 1, watched by concurrent readers.
 pub async fn no_reader_sees_half_of_an_append(harness: &dyn StoreHarness) {
-    const APPENDS: u64 = 100;
     let names: [StreamId; 3] = ["1/{key}", "2/{key}", "3/{key}"].map(stream);
-    let ended = Arc::new(AtomicBool::new(false));
-    let mut readers = tokio::task::JoinSet::new();
+    let mut watch = Watch::default();
     for reader in 0..3 {
-        let (store, names, ended) = (harness.open().await, names.clone(), Arc::clone(&ended));
-        readers.spawn(async move {
-            let mut after = Position::ZERO;
-            let partition = store.partition_of(&names[0]);
-            loop {
-                // Asked before the look, so that the last look comes after the end.
-                let last = ended.load(Ordering::SeqCst);
+        let (store, names) = (harness.open().await, names.clone());
+        watch.reader(move || {
+            let (store, names) = (Arc::clone(&store), names.clone());
+            Box::pin(async move {
                 if reader == 0 {
-                    let limit = PageLimit::events(6);
-                    let page = store.read_log(partition, after, limit).await.expect("the log");
-                    assert_eq!(page.events.len() % 3, 0, "half an append in the log");
-                    after = page.next;
+                    let partition = store.partition_of(&names[0]);
+                    let limit = PageLimit::events(999);
+                    let page = store.read_log(partition, Position::ZERO, limit).await;
+                    let events = page.expect("the log").events.len();
+                    assert_eq!(events % 3, 0, "half an append in the log");
                 } else {
                     let heads = store.heads(&names).await.expect("heads");
                     assert!(heads.iter().all(|head| *head == heads[0]), "half: {heads:?}");
                 }
-                if last {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            })
         });
     }
     let store = harness.open().await;
-    for round in 0..APPENDS {
-        let write =
-            |index: usize| (&names[index], Expected::Any, vec![event(round * 3 + index as u64)]);
-        let append = multi((0..3).map(write).collect(), vec![]);
-        store.append_one(append).await.expect("the append");
-    }
-    ended.store(true, Ordering::SeqCst);
-    while let Some(reader) = readers.join_next().await {
-        reader.expect("the reader");
-    }
+    watch::write(async move {
+        for round in 0..100 {
+            let write = |index: usize| {
+                (&names[index], Expected::Any, vec![event(round * 3 + index as u64)])
+            };
+            let append = multi((0..3).map(write).collect(), vec![]);
+            store.append_one(append).await.expect("the append");
+            watch.look().await;
+        }
+        watch.end().await;
+    })
+    .await;
 }
 
 /// "An acknowledged append is visible to every read that starts after the acknowledgement."

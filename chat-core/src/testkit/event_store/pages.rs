@@ -1,7 +1,6 @@
 //! Reading streams by pages, by id, and heads: guarantee 7.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::RecordedEvent;
 use crate::id::{StreamId, Version};
@@ -10,6 +9,7 @@ use crate::testkit::StoreHarness;
 use crate::testkit::fixture::{
     event, event_id, event_with, events, multi, read_all, single, stream, write, write_each,
 };
+use crate::testkit::watch::{self, Watch};
 
 /// What a page must hold, taken from all events of the stream.
 fn expected(
@@ -93,34 +93,29 @@ pub async fn an_absent_stream_is_an_empty_page(harness: &dyn StoreHarness) {
 /// Guarantee 7: "each one consistent look": the head fits the events.
 pub async fn a_page_is_one_consistent_look(harness: &dyn StoreHarness) {
     let name = stream("chat");
-    let ended = Arc::new(AtomicBool::new(false));
-    let mut readers = tokio::task::JoinSet::new();
+    let mut watch = Watch::default();
     for direction in [Direction::Forward, Direction::Backward] {
-        let (store, name, ended) = (harness.open().await, name.clone(), Arc::clone(&ended));
-        readers.spawn(async move {
-            let from = if direction == Direction::Forward { Version::ZERO } else { Version::MAX };
-            loop {
-                // Asked before the look, so that the last look comes after the end.
-                let last = ended.load(Ordering::SeqCst);
+        let (store, name) = (harness.open().await, name.clone());
+        let from = if direction == Direction::Forward { Version::ZERO } else { Version::MAX };
+        watch.reader(move || {
+            let (store, name) = (Arc::clone(&store), name.clone());
+            Box::pin(async move {
                 let limit = PageLimit::events(1_000);
                 let page = store.read_stream(&name, direction, from, limit).await.expect("a page");
                 assert_eq!(page.head, Version(page.events.len() as u64), "{direction:?}");
                 assert!(page.head.0.is_multiple_of(3), "half an append is seen: {}", page.head);
-                if last {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            })
         });
     }
     let store = harness.open().await;
-    for round in 0..100 {
-        write(&*store, &name, Expected::Any, events(round * 3..round * 3 + 3)).await;
-    }
-    ended.store(true, Ordering::SeqCst);
-    while let Some(reader) = readers.join_next().await {
-        reader.expect("a reader");
-    }
+    watch::write(async move {
+        for round in 0..100 {
+            write(&*store, &name, Expected::Any, events(round * 3..round * 3 + 3)).await;
+            watch.look().await;
+        }
+        watch.end().await;
+    })
+    .await;
 }
 
 /// Guarantee 7.
@@ -176,32 +171,32 @@ pub async fn heads_of_thousands_of_streams_come_in_one_call(harness: &dyn StoreH
 /// `heads`: "one consistent look".
 pub async fn heads_are_one_consistent_look(harness: &dyn StoreHarness) {
     let names: Vec<StreamId> = (0..6).map(|index| stream(&format!("{index}/{{key}}"))).collect();
-    let ended = Arc::new(AtomicBool::new(false));
-    let reader = {
-        let (store, names, ended) = (harness.open().await, names.clone(), Arc::clone(&ended));
-        tokio::spawn(async move {
-            loop {
-                let last = ended.load(Ordering::SeqCst);
+    let mut watch = Watch::default();
+    for _ in 0..2 {
+        let (store, names) = (harness.open().await, names.clone());
+        watch.reader(move || {
+            let (store, names) = (Arc::clone(&store), names.clone());
+            Box::pin(async move {
                 let heads = store.heads(&names).await.expect("heads");
-                assert!(heads.is_sorted() && heads[5].0 - heads[0].0 <= 1, "torn: {heads:?}");
-                if last {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-        })
-    };
-    let store = harness.open().await;
-    for round in 0..50 {
-        // The last stream first, then all before it: sorted at every moment.
-        for step in [3..6, 0..3] {
-            let write = |index: usize| {
-                (&names[index], Expected::Any, vec![event(round * 10 + index as u64)])
-            };
-            let append = multi(step.map(write).collect(), vec![]);
-            store.append_one(append).await.expect("the append");
-        }
+                let (first, last) = (heads[0].0, heads[5].0);
+                assert!(heads.is_sorted() && last - first <= 1, "torn: {heads:?}");
+            })
+        });
     }
-    ended.store(true, Ordering::SeqCst);
-    reader.await.expect("the reader");
+    let store = harness.open().await;
+    watch::write(async move {
+        for round in 0..50 {
+            // The last streams first, then those before them: sorted at every moment.
+            for step in [3..6, 0..3] {
+                let write = |index: usize| {
+                    (&names[index], Expected::Any, vec![event(round * 10 + index as u64)])
+                };
+                let append = multi(step.map(write).collect(), vec![]);
+                store.append_one(append).await.expect("the append");
+                watch.look().await;
+            }
+        }
+        watch.end().await;
+    })
+    .await;
 }

@@ -69,13 +69,14 @@ impl Writer {
                 sent if self.dice.happens(0.2) => records[self.dice.below(sent)].append.clone(),
                 _ => self.plan(number).await,
             };
+            if self.dice.happens(0.5) {
+                // What was read meanwhile may be out of date when it is acted on.
+                tokio::task::yield_now().await;
+            }
             let began = self.clock.fetch_add(1, Ordering::SeqCst);
             let result = self.store.append_one(append.clone()).await;
             let ended = self.clock.fetch_add(1, Ordering::SeqCst);
             records.push(Record { append, result, began, ended });
-            if self.dice.happens(0.3) {
-                tokio::task::yield_now().await;
-            }
         }
         records
     }

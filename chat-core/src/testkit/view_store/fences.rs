@@ -1,15 +1,15 @@
 //! Checkpoints: guarantees 2 and 4, and cancelled commits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::{assert_moved, assert_view, batch, commit, get, put, scan, view};
+use super::{assert_moved, assert_view, assert_written, batch, commit, get, put, scan, view};
 use crate::id::Checkpoint;
 use crate::ports::{Direction, KeyRange, ViewError, ViewGet, ViewOp, ViewPage};
 use crate::testkit::fixture::give_up_after;
+use crate::testkit::watch::{self, Watch};
 use crate::testkit::{Answers, ViewHarness};
 
 /// Guarantee 2.
@@ -116,14 +116,12 @@ pub async fn concurrent_projectors_write_each_step_once(harness: &dyn ViewHarnes
 /// Guarantee 4: "the checkpoint and the values of one view in one answer belong together".
 pub async fn a_reader_sees_values_and_checkpoint_of_one_batch(harness: &dyn ViewHarness) {
     let name = view("chat/a", "timeline");
-    let ended = Arc::new(AtomicBool::new(false));
-    let mut readers = JoinSet::new();
+    let mut watch = Watch::default();
     for reader in 0..3 {
-        let (store, name, ended) = (harness.open().await, name.clone(), Arc::clone(&ended));
-        readers.spawn(async move {
-            loop {
-                // Asked before the look, so that the last look comes after the end.
-                let last = ended.load(Ordering::SeqCst);
+        let (store, name) = (harness.open().await, name.clone());
+        watch.reader(move || {
+            let (store, name) = (Arc::clone(&store), name.clone());
+            Box::pin(async move {
                 let (checkpoint, values) = if reader == 0 {
                     let values = get(&*store, &name, &["a", "b", "c"]).await;
                     (values.checkpoint, values.values.into_iter().flatten().collect())
@@ -137,23 +135,21 @@ pub async fn a_reader_sees_values_and_checkpoint_of_one_batch(harness: &dyn View
                 assert_eq!(values.len(), expected, "at {checkpoint}");
                 let text = checkpoint.to_string();
                 assert!(values.iter().all(|value| **value == *text.as_bytes()), "torn at {text}");
-                if last {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            })
         });
     }
-    let store = harness.open().await;
-    for n in 0..100_u64 {
-        let ops = ["a", "b", "c"].map(|name| put(name, (n + 1).to_string())).to_vec();
-        let ops = std::iter::once(ViewOp::Clear).chain(ops).collect();
-        commit(harness, &*store, batch(&name, n, n + 1, ops)).await;
-    }
-    ended.store(true, Ordering::SeqCst);
-    while let Some(reader) = readers.join_next().await {
-        reader.expect("a reader");
-    }
+    let (store, answers) = (harness.open().await, harness.answers());
+    watch::write(async move {
+        for n in 0..100_u64 {
+            let ops = ["a", "b", "c"].map(|name| put(name, (n + 1).to_string()));
+            let ops = std::iter::once(ViewOp::Clear).chain(ops).collect();
+            let results = store.commit(&[batch(&name, n, n + 1, ops)]).await;
+            assert_written(answers, &results[0]);
+            watch.look().await;
+        }
+        watch.end().await;
+    })
+    .await;
 }
 
 /// "Repeating it is refused by the checkpoint if it was done."
