@@ -1,4 +1,4 @@
-//! The checks of [`EventBus`](crate::ports::EventBus). Numbers are those of its guarantees.
+//! The checks of [`EventBus`]. Numbers are those of its guarantees.
 
 mod delivery;
 mod load;

@@ -1,4 +1,4 @@
-//! The checks of [`ViewStore`](crate::ports::ViewStore). Numbers are those of its guarantees.
+//! The checks of [`ViewStore`]. Numbers are those of its guarantees.
 
 mod batches;
 mod fences;
