@@ -2,7 +2,6 @@
 //! in the order of arrival, and answers each after the commit. Alone, an append goes at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat_core::Epoch;
 use chat_core::ports::{Append, AppendResult, StoreError, ViewBatch, ViewError};
@@ -10,7 +9,6 @@ use rusqlite::{Connection, Statement};
 use tokio::sync::oneshot;
 
 use super::appender::Appender;
-use super::config::SqliteDurability;
 use super::error::{Step, store_error};
 use super::migrate::EPOCH;
 use super::queue::Queue;
@@ -127,7 +125,7 @@ impl Done {
 }
 
 /// Carries out jobs until the queue is closed and empty.
-pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>, durability: SqliteDurability) {
+pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>) {
     let mut jobs = Vec::new();
     loop {
         let (mut tasks_left, mut bytes_left) = (MAX_TASKS, MAX_BYTES);
@@ -147,15 +145,8 @@ pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>, durability: Sqlite
             job.add_tasks(&mut tasks);
         }
         let mut done = writer.carry_out(&tasks).into_iter();
-        let company = jobs.len() + queue.len();
         for job in jobs.drain(..) {
             job.answer(&mut done);
-        }
-        // Callers that were answered come back at once if they have more. While there are few,
-        // most of a commit is the wait for the disk, and it pays to let all of them share the
-        // next one instead of every other one. Nobody waits for company who is alone.
-        if durability == SqliteDurability::Full && (2..=FEW).contains(&company) {
-            queue.gather(company, MOMENT);
         }
     }
 }
@@ -298,8 +289,6 @@ pub(super) fn queue() -> Arc<Queue<Job>> {
     Arc::new(Queue::new(64 << 10))
 }
 
-const FEW: usize = 64;
-const MOMENT: Duration = Duration::from_micros(40);
 const JOB_KIB: usize = 16;
 /// Bounds of one transaction, unless one job alone is larger.
 const MAX_TASKS: usize = 1_024;

@@ -1,0 +1,47 @@
+//! The command line: flags and their help, nothing else.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measures the engine and its stores and writes a report.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "benches")]
+pub struct Args {
+    /// A smoke run of seconds: tiny sizes, numbers that mean nothing.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only the questions whose name holds this (append, send, history, resume, fan-out, delivery,
+    /// list).
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Only the stores whose name holds this (memory, FULL, NORMAL).
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR", default_value = "benches/report")]
+    pub out: PathBuf,
+    /// Where the databases are made and removed again: on the disk that is meant.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub data: PathBuf,
+    /// How long each figure is measured in each round.
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<f64>,
+    /// A line about the circumstances, for the head of the report.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How often each figure is measured, by turns with the others beside it.
+    #[arg(long, value_name = "NUMBER")]
+    pub rounds: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+}
