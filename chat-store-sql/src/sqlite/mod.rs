@@ -1,12 +1,16 @@
 //! Chats in one SQLite file.
 //!
 //! One thread writes: it takes all appends and view batches that wait and commits them together.
-//! A few threads read beside it, each on its own connection. No database work runs on the async
-//! runtime. Several processes may use one file at the same time.
+//! A few threads read beside it, each on its own connection, and one copies the write-ahead log
+//! into the file. No database work runs on the async runtime. Several processes may use one file at
+//! the same time, on one machine; a network file system is not the place for it.
 //!
 //! The tables carry the namespace as a prefix (`chat_events`, `chat_streams`, …). Payloads are the
 //! JSON text as it was appended, for `json_extract` to look into, and three SQL views show what
 //! is stored as plain rows: `chat_history` (every event), `chat_chats` and `chat_messages`.
+//!
+//! A backup of a file in use is made with `VACUUM INTO` or the `.backup` command of the `sqlite3`
+//! program, not by copying it. After a backup was put back, call [`SqliteStore::renew_epoch`].
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,6 +30,7 @@ mod checkpointer;
 mod config;
 mod connection;
 mod error;
+mod events;
 mod heads;
 mod incarnation;
 mod migrate;
@@ -34,6 +39,7 @@ mod reader;
 mod rows;
 mod sql;
 mod store;
+mod threads;
 mod view_writer;
 mod views;
 mod writer;

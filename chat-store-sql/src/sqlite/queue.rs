@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use chat_core::ports::StoreError;
 use tokio::sync::Semaphore;
@@ -79,6 +81,20 @@ impl<T> Queue<T> {
         }
         self.give_back(weights);
         !into.is_empty()
+    }
+
+    /// How many items wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Gives others the chance to bring items until this many wait, for a moment at most. Does not
+    /// sleep: a thread that sleeps is woken later than the moment lasts.
+    pub(super) fn gather(&self, hoped: usize, moment: Duration) {
+        let start = Instant::now();
+        while self.len() < hoped && start.elapsed() < moment {
+            thread::yield_now();
+        }
     }
 
     /// Refuses new items. Those that are queued are still taken.

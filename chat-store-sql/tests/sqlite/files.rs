@@ -412,9 +412,29 @@ async fn the_last_handle_that_is_dropped_ends_the_threads() {
     commit(&*for_views, put("s", 0, 1, "k", b"")).await.unwrap();
     assert!(open_files(&place) > 0);
     drop(for_views);
+    wait_until("connections are still open", || open_files(&place) == 0).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_dropped_opening_leaves_no_thread() {
+    let place = Place::new();
+    // Dropped while the thread opens the file, and after it has opened it.
+    for answered in [false, true] {
+        let mut opening = Box::pin(SqliteStore::open(place.config()));
+        assert!((&mut opening).now_or_never().is_none());
+        // The writer has three files open, the others one each.
+        wait_until("the file is not opened", || !answered || open_files(&place) >= 6).await;
+        drop(opening);
+        wait_until("connections are still open", || open_files(&place) == 0).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+async fn wait_until(otherwise: &str, so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while open_files(&place) > 0 {
-        assert!(Instant::now() < deadline, "connections are still open");
+    while !so() {
+        assert!(Instant::now() < deadline, "{otherwise}");
         tokio::task::yield_now().await;
     }
 }
