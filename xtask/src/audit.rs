@@ -36,7 +36,6 @@ const BANNED: &[(&str, &str)] = &[
     ("atty", "std::io::IsTerminal"),
     ("dotenv", "the environment itself"),
     ("failure", "thiserror"),
-    ("lazy_static", "std::sync::LazyLock"),
     ("native-tls", "rustls"),
     ("openssl", "rustls"),
     ("openssl-sys", "rustls"),
