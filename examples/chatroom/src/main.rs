@@ -23,13 +23,15 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let signal = stop_signal()?;
+    let mut signals = Signals::new()?;
     let room = ChatRoom::start(config).await?;
     announce(&room);
-    signal.await;
-    tracing::info!("stopping");
-    room.shutdown().await;
-    Ok(())
+    signals.next().await;
+    tracing::info!("stopping; once more to stop at once");
+    tokio::select! {
+        () = room.shutdown() => Ok(()),
+        () = signals.next() => Err("stopped before everything had ended".into()),
+    }
 }
 
 /// The one line on the standard output: whoever started the program reads the address from it.
@@ -38,27 +40,43 @@ fn announce(room: &ChatRoom) {
     println!("Chat room ready at {}", room.url());
 }
 
-/// Ends at the first signal that asks the program to stop. A second one ends the program at once,
-/// as nobody listens for it any more.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
+/// What asks the program to stop. From when it is made on, signals no longer end the program.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        Ok(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    #[cfg(not(unix))]
-    Ok(async {
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
-    })
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -129,9 +129,14 @@ class Page {
     });
   }
 
+  #people() {
+    const known = [...(this.#sidebar?.people() ?? []), ...(this.#conversation?.people() ?? [])];
+    return [...new Set(known)].sort();
+  }
+
   #newDirect() {
     askFor({
-      title: "Message someone", text: "Only the two of you see what you write. Your own name opens notes to yourself.", label: "Name", maxlength: 32, people: this.#sidebar?.people() ?? [], ok: "Open chat",
+      title: "Message someone", text: "Only the two of you see what you write. Your own name opens notes to yourself.", label: "Name", maxlength: 32, people: this.#people(), ok: "Open chat",
       done: (name) => this.#direct(name.toLowerCase().replace(/^@/, "")),
     });
   }

@@ -15,6 +15,7 @@ const PAGE = 50;
 const FAR_BEHIND = 1_000;
 const MOST_CACHED = 8;
 const READ_AFTER = 250;
+const TRY_AGAIN_AFTER = 1_000;
 const TYPING_LASTS = 7_000;
 const MOST_OLDER_FOR_UNREAD = 1_000;
 
@@ -27,14 +28,13 @@ export class Conversation {
   #chat = null;
   #unreadAfter = null;
   #loadingOlder = false;
-  #opening = null;
   #readTimer = null;
   #timeline;
   #composer;
   #members;
   #draw = soon(() => this.#drawNow());
 
-  /** `does`: message(user), left(room), entered(). */
+  /** `does`: message(user), left(room, note). */
   constructor(link, outbox, { user, assistant, limits }, does) {
     this.#link = link;
     this.#outbox = outbox;
@@ -73,6 +73,11 @@ export class Conversation {
     return this.#chat?.id ?? null;
   }
 
+  /** Everybody in the chats that were open lately. */
+  people() {
+    return [...this.#cache.values()].flatMap((chat) => [...chat.members.keys()]);
+  }
+
   /** Shows a chat. */
   async select(room) {
     if (this.room === room) return this.#composer.focus();
@@ -101,16 +106,13 @@ export class Conversation {
   async follow() {
     const chat = this.#chat;
     if (!chat || !this.#link.ready) return;
-    this.#opening = chat;
     try {
       const behind = (chat.about?.version ?? 0) - chat.version;
       if (!(chat.token && behind < FAR_BEHIND && (await this.#resume(chat)))) await this.#open(chat);
     } catch (error) {
       if (this.#chat !== chat || error.code === "offline") return;
-      if (error.retry) setTimeout(() => this.#chat === chat && this.follow(), 1_000);
+      if (error.retry) setTimeout(() => this.#chat === chat && this.follow(), TRY_AGAIN_AFTER);
       else this.#does.left(chat.id, error.message);
-    } finally {
-      if (this.#opening === chat) this.#opening = null;
     }
   }
 
@@ -220,12 +222,15 @@ export class Conversation {
   }
 
   #ended(chat, { reason }) {
-    chat.token = null;
     if (reason === "left" || reason === "removed") {
       this.#cache.delete(chat.id);
       this.#does.left(chat.id, reason === "removed" ? "You were removed from the room." : "");
-    } else {
+    } else if (reason === "reset") {
+      // The log is another one: what is known here does not lead on in it.
+      chat.token = null;
       this.follow();
+    } else {
+      setTimeout(() => this.#chat === chat && this.follow(), TRY_AGAIN_AFTER);
     }
   }
 

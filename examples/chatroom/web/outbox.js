@@ -4,6 +4,38 @@
 
 const PREFIX = "chatroom-unsent:";
 
+/** The browser's storage; a browser that has none, or no room in it, keeps nothing. */
+const storage = {
+  keys(prefix) {
+    try {
+      return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
+    } catch {
+      return [];
+    }
+  },
+  get(key) {
+    try {
+      return JSON.parse(localStorage.getItem(key));
+    } catch {
+      return null;
+    }
+  },
+  set(key, value) {
+    try {
+      localStorage.setItem(key, JSON.stringify(value));
+    } catch {
+      // The message is still in this tab's memory.
+    }
+  },
+  remove(key) {
+    try {
+      localStorage.removeItem(key);
+    } catch {
+      // Then there was nothing.
+    }
+  },
+};
+
 export class Outbox {
   #prefix;
   #link;
@@ -69,7 +101,7 @@ export class Outbox {
   /** Forgets everything, also what is stored: someone else may use this browser next. */
   clear() {
     for (const list of this.#rooms.values()) {
-      for (const message of list) localStorage.removeItem(this.#prefix + message.client_message_id);
+      for (const message of list) storage.remove(this.#prefix + message.client_message_id);
     }
     this.#rooms.clear();
   }
@@ -94,7 +126,7 @@ export class Outbox {
   #mark(room, key, state) {
     const message = this.pending(room).find((other) => other.client_message_id === key);
     if (message) Object.assign(message, state);
-    if (state.acked) localStorage.removeItem(this.#prefix + key);
+    if (state.acked) storage.remove(this.#prefix + key);
     this.#changed(room);
   }
 
@@ -104,30 +136,19 @@ export class Outbox {
   }
 
   #remove(room, key) {
-    localStorage.removeItem(this.#prefix + key);
+    storage.remove(this.#prefix + key);
     this.#rooms.set(room, this.pending(room).filter((message) => message.client_message_id !== key));
   }
 
   #store(message) {
-    try {
-      localStorage.setItem(this.#prefix + message.client_message_id, JSON.stringify(message));
-    } catch {
-      // Storage is full or forbidden: the message is still kept in this tab's memory.
-    }
+    storage.set(this.#prefix + message.client_message_id, message);
   }
 
   #stored() {
-    const found = [];
-    for (let i = 0; i < localStorage.length; i += 1) {
-      const key = localStorage.key(i);
-      if (!key.startsWith(this.#prefix)) continue;
-      try {
-        found.push(JSON.parse(localStorage.getItem(key)));
-      } catch {
-        // Not ours, or broken: nothing that could be sent.
-      }
-    }
+    const found = storage.keys(this.#prefix).map((key) => storage.get(key));
     // The keys are time-ordered.
-    return found.sort((a, b) => (a.client_message_id < b.client_message_id ? -1 : 1));
+    return found
+      .filter((message) => message?.room && message.client_message_id)
+      .sort((a, b) => (a.client_message_id < b.client_message_id ? -1 : 1));
   }
 }

@@ -36,7 +36,7 @@ export class Sidebar {
 
   /** Everybody whom the list shows me. */
   people() {
-    return [...new Set([...this.#chats.values()].flatMap((chat) => chat.others))];
+    return [...this.#chats.values()].flatMap((chat) => chat.others);
   }
 
   mark(room) {

@@ -23,8 +23,13 @@ pub(super) struct Credentials {
 }
 
 /// Who is logged in here; nobody is an answer too.
-pub(super) async fn me(logged_in: Result<LoggedIn, HttpError>) -> Response {
-    Json(json!({ "user": logged_in.ok().map(|LoggedIn(session)| session.user) })).into_response()
+pub(super) async fn me(logged_in: Result<LoggedIn, HttpError>) -> Result<Response, HttpError> {
+    let user = match logged_in {
+        Ok(LoggedIn(session)) => Some(session.user),
+        Err(error) if error.is_not_logged_in() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Json(json!({ "user": user })).into_response())
 }
 
 pub(super) async fn register(
@@ -59,9 +64,11 @@ pub(super) async fn logout(
     _: SameOrigin,
     logged_in: Result<LoggedIn, HttpError>,
 ) -> Result<Response, HttpError> {
-    // Who is not logged in has nothing to do, and is told the same.
-    if let Ok(LoggedIn(session)) = logged_in {
-        site.sessions.close(&session).await?;
+    match logged_in {
+        Ok(LoggedIn(session)) => site.sessions.close(&session).await?,
+        // Who is not logged in has nothing to do, and is told the same.
+        Err(error) if error.is_not_logged_in() => {}
+        Err(error) => return Err(error),
     }
     let gone = cookie(&site, "", 0)?;
     Ok((StatusCode::OK, [(header::SET_COOKIE, gone)], Json(json!({}))).into_response())

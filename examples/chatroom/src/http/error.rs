@@ -12,6 +12,8 @@ use crate::accounts::AccountError;
 use crate::passwords::PasswordError;
 use crate::sessions::SessionError;
 
+const NOT_LOGGED_IN: &str = "not_logged_in";
+
 /// An answer that says no.
 #[derive(Debug)]
 pub(crate) struct HttpError {
@@ -24,6 +26,14 @@ pub(crate) struct HttpError {
 impl HttpError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    pub(super) fn not_logged_in() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, NOT_LOGGED_IN, "Please log in.")
+    }
+
+    pub(super) fn is_not_logged_in(&self) -> bool {
+        self.code == NOT_LOGGED_IN
     }
 
     pub(super) fn not_found() -> Self {

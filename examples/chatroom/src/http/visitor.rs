@@ -55,10 +55,9 @@ impl FromRequestParts<Arc<Site>> for LoggedIn {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, HttpError> {
-        let message = "Please log in.";
-        let refusal = || HttpError::new(StatusCode::UNAUTHORIZED, "not_logged_in", message);
-        let token = session_token(&parts.headers, site.cookie()).ok_or_else(refusal)?;
-        site.sessions.find(token).await?.map(Self).ok_or_else(refusal)
+        let token = session_token(&parts.headers, site.cookie());
+        let token = token.ok_or_else(HttpError::not_logged_in)?;
+        site.sessions.find(token).await?.map(Self).ok_or_else(HttpError::not_logged_in)
     }
 }
 

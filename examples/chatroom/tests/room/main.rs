@@ -4,6 +4,7 @@
 mod accounts;
 mod crash;
 mod driver;
+mod flags;
 mod hostile;
 mod http;
 mod live;
