@@ -33,7 +33,7 @@ export class Composer {
     $("context-cancel").onclick = () => this.#cancel();
     this.#text.onkeydown = (event) => this.#key(event);
     this.#text.oninput = () => this.#changed();
-    this.#text.onblur = () => setTimeout(() => this.#suggest([]), 150);
+    this.#text.onblur = () => this.#suggest([]);
     this.#text.onclick = () => this.#suggestNow();
   }
 

@@ -65,3 +65,63 @@ export function soon(work) {
     }, 0);
   };
 }
+
+/**
+ * The rows of a list, each with a key and a signature. Drawing touches only rows whose signature
+ * changed: what somebody is about to click, or has the keyboard on, stays what it is.
+ */
+export class Rows {
+  #list;
+  #nodes = new Map();
+
+  constructor(list) {
+    this.#list = list;
+  }
+
+  clear() {
+    this.#nodes.clear();
+    this.#list.replaceChildren();
+  }
+
+  /** Draws `rows`: objects of `key`, `sig` and `make`, which makes the element. */
+  draw(rows) {
+    const restoreFocus = this.#focus();
+    const kept = new Set();
+    let place = this.#list.firstChild;
+    for (const { key, sig, make } of rows) {
+      kept.add(key);
+      let row = this.#nodes.get(key);
+      if (row?.sig !== sig) {
+        const node = make();
+        node.rowKey = key;
+        if (row) {
+          if (row.node === place) place = node;
+          row.node.replaceWith(node);
+        }
+        row = { node, sig };
+        this.#nodes.set(key, row);
+      }
+      if (row.node === place) place = place.nextSibling;
+      else this.#list.insertBefore(row.node, place);
+    }
+    for (const [key, { node }] of this.#nodes) {
+      if (kept.has(key)) continue;
+      node.remove();
+      this.#nodes.delete(key);
+    }
+    restoreFocus?.();
+  }
+
+  /** Drawing a row anew must not take the keyboard's place away. */
+  #focus() {
+    const focused = document.activeElement;
+    if (!this.#list.contains(focused) || focused === this.#list) return null;
+    const { rowKey } = [...this.#list.children].find((row) => row.contains(focused));
+    return () => {
+      if (document.activeElement === focused) return;
+      const buttons = [...(this.#nodes.get(rowKey)?.node.querySelectorAll("button") ?? [])];
+      const same = buttons.find((button) => button.dataset.focus === focused.dataset.focus);
+      (same ?? buttons.at(-1))?.focus({ preventScroll: true });
+    };
+  }
+}

@@ -1,11 +1,12 @@
 // Who is in the chat: online first, then by role and name.
 
-import { $, avatar, el } from "./dom.js";
+import { $, Rows, avatar, el } from "./dom.js";
 
 const RANK = { owner: 0, moderator: 1, member: 2 };
 const MOST_SHOWN = 500;
 
 export class Members {
+  #rows = new Rows($("member-list"));
   #me;
   #assistant;
   #message;
@@ -34,10 +35,15 @@ export class Members {
       b.online - a.online || (group ? RANK[a.role] - RANK[b.role] : 0) || (a.user < b.user ? -1 : 1));
     const online = all.filter((member) => member.online).length;
     $("members-title").textContent = `Members · ${online} online`;
-    $("member-list").replaceChildren(...all.slice(0, MOST_SHOWN).map((member) => this.#entry(member, group)));
+    const rows = all.slice(0, MOST_SHOWN).map((member) => ({
+      key: member.user,
+      sig: `${member.online}|${member.role}|${group}`,
+      make: () => this.#entry(member, group),
+    }));
     if (chat.moreMembers || all.length > MOST_SHOWN) {
-      $("member-list").append(el("li", { class: "hint" }, "… and more"));
+      rows.push({ key: " more", sig: "", make: () => el("li", { class: "hint" }, "… and more") });
     }
+    this.#rows.draw(rows);
   }
 
   #entry({ user, role, online }, group) {

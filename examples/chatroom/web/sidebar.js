@@ -1,11 +1,13 @@
 // The list of my chats, newest activity first, and the rooms that I could enter.
 
-import { $, avatar, el, soon } from "./dom.js";
+import { $, Rows, avatar, el, soon } from "./dom.js";
 import { chatName, listTime } from "./format.js";
 
 const PAGE = 50;
 
 export class Sidebar {
+  #chatRows = new Rows($("chats"));
+  #roomRows = new Rows($("rooms"));
   #chats = new Map();
   #rooms = [];
   #next = null;
@@ -93,14 +95,20 @@ export class Sidebar {
   }
 
   #drawNow() {
-    const focused = document.activeElement?.dataset?.room;
     const chats = this.#sorted();
-    $("chats").replaceChildren(...chats.map((chat) => this.#entry(chat)));
+    this.#chatRows.draw(chats.map((chat) => ({
+      key: chat.room,
+      sig: `${chat.room === this.#current}|${listTime(chat.activity)}|${JSON.stringify({ ...chat, version: 0, read: 0 })}`,
+      make: () => this.#entry(chat),
+    })));
     $("more-chats").hidden = !this.#next;
-    const rooms = this.#rooms.filter((room) => !this.#chats.has(room.room) && !room.member);
+    const rooms = this.#rooms.filter((room) => !this.#chats.has(room.room));
     $("rooms-section").hidden = rooms.length === 0;
-    $("rooms").replaceChildren(...rooms.map((room) => this.#room(room)));
-    if (focused) document.querySelector(`#sidebar button[data-room="${CSS.escape(focused)}"]`)?.focus();
+    this.#roomRows.draw(rooms.map((room) => ({
+      key: room.room,
+      sig: JSON.stringify(room),
+      make: () => this.#room(room),
+    })));
     const unread = chats.reduce((sum, chat) => sum + (chat.unread > 0 ? chat.unread : 0), 0);
     const name = this.#current && this.#chats.has(this.#current) ? `${chatName(this.#chats.get(this.#current), this.#me)} · ` : "";
     document.title = `${unread ? `(${unread}) ` : ""}${name}Chat room`;

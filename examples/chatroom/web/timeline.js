@@ -1,7 +1,6 @@
-// Draws the messages of one chat. Every change draws the whole list anew as rows with a key and a
-// signature; only rows whose signature changed touch the page.
+// Draws the messages of one chat, and says what somebody does with them.
 
-import { $, avatar, el, icon } from "./dom.js";
+import { $, Rows, avatar, el, icon } from "./dom.js";
 import { clockTime, dayKey, dayName, fullTime, people, shortTime } from "./format.js";
 import { textNodes } from "./text.js";
 
@@ -13,7 +12,7 @@ const NEAR_START = 300;
 export class Timeline {
   #box = $("timeline");
   #list = $("messages");
-  #nodes = new Map();
+  #rowsDrawn = new Rows($("messages"));
   #chat = null;
   #picking = null;
   #active = null;
@@ -39,8 +38,7 @@ export class Timeline {
     this.#chat = chat;
     this.#picking = null;
     this.#active = null;
-    this.#nodes.clear();
-    this.#list.replaceChildren();
+    this.#rowsDrawn.clear();
     this.atEnd = true;
   }
 
@@ -49,7 +47,7 @@ export class Timeline {
     if (!chat) return;
     $("beginning").hidden = !chat.loaded || !chat.foundOldest;
     const anchor = this.atEnd ? null : this.#anchor();
-    this.#reconcile([...this.#rows(chat, pending, unreadAfter)]);
+    this.#rowsDrawn.draw(this.#rows(chat, pending, unreadAfter));
     if (this.atEnd) this.toEnd();
     else if (anchor) this.#box.scrollTop += anchor.row.getBoundingClientRect().top - anchor.top;
     this.#scrolled();
@@ -251,47 +249,6 @@ export class Timeline {
     const id = event.target.closest(".message")?.dataset.id || null;
     this.#active = this.#active === id ? null : id;
     this.#pick(null);
-  }
-
-  #reconcile(rows) {
-    const focus = this.#focus();
-    const kept = new Set();
-    let place = this.#list.firstChild;
-    for (const { key, sig, make } of rows) {
-      kept.add(key);
-      let node = this.#nodes.get(key);
-      if (!node || node.rowSignature !== sig) {
-        const fresh = make();
-        fresh.rowKey = key;
-        fresh.rowSignature = sig;
-        if (node) {
-          if (node === place) place = fresh;
-          node.replaceWith(fresh);
-        }
-        node = fresh;
-        this.#nodes.set(key, node);
-      }
-      if (node === place) place = place.nextSibling;
-      else this.#list.insertBefore(node, place);
-    }
-    for (const [key, node] of this.#nodes) {
-      if (kept.has(key)) continue;
-      node.remove();
-      this.#nodes.delete(key);
-    }
-    focus?.();
-  }
-
-  /** Drawing a row anew must not take the keyboard's place away. */
-  #focus() {
-    const row = document.activeElement?.closest?.("#messages > li");
-    if (!row) return null;
-    const name = document.activeElement.dataset.focus;
-    return () => {
-      if (document.activeElement !== document.body) return;
-      const buttons = [...(this.#nodes.get(row.rowKey)?.querySelectorAll("button") ?? [])];
-      (buttons.find((button) => button.dataset.focus === name) ?? buttons.at(-1))?.focus({ preventScroll: true });
-    };
   }
 }
 

@@ -1,5 +1,6 @@
-//! The life of one WebSocket. Everything happens in one task: a browser that does not read holds up
-//! its own questions and its own subscriptions, which are bounded, and nobody else's.
+//! The life of one WebSocket. One task speaks with the browser: a browser that does not read holds up
+//! its own questions and its own subscriptions, which are bounded, and nobody else's. What works on
+//! the engine beside it runs in tasks of its own, so that none of it is left standing halfway.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -12,9 +13,10 @@ use chat_core::{
     ChatId, ChatSignal, ChatWatch, Delivery, PresenceGuard, SubscriptionEnd, UserHandle,
 };
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::OptionFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::commands::{Done, Effect, perform, summary};
@@ -84,7 +86,7 @@ struct Tab {
     following: Following,
     /// The question that is being answered. The next one is read when it is: so questions are
     /// answered in order, and nobody can pile them up.
-    current: Option<BoxFuture<'static, Answered>>,
+    current: JoinSet<Answered>,
     list: ChatWatch,
     changed: BTreeSet<ChatId>,
     tell_list_at: Option<Instant>,
@@ -99,7 +101,7 @@ struct Tab {
 
 enum Wake {
     Frame(Option<Result<Message, axum::Error>>),
-    Answered(Answered),
+    Answered(Result<Answered, JoinError>),
     Followed(Followed),
     ListChanged(Option<ChatId>),
     TellList,
@@ -126,8 +128,8 @@ impl Tab {
         let now = Instant::now();
         Ok(Self {
             socket,
-            following: Following::default(),
-            current: None,
+            following: Following::new(),
+            current: JoinSet::new(),
             list: me.watch(),
             changed: BTreeSet::new(),
             tell_list_at: None,
@@ -146,10 +148,9 @@ impl Tab {
 
     async fn wake(&mut self) -> Wake {
         let tell_list: OptionFuture<_> = self.tell_list_at.map(sleep_until).into();
-        let idle = self.current.is_none();
-        let answered: OptionFuture<_> = self.current.as_mut().into();
+        let idle = self.current.is_empty();
         tokio::select! {
-            Some(answered) = answered => Wake::Answered(answered),
+            Some(answered) = self.current.join_next() => Wake::Answered(answered),
             frame = self.socket.recv(), if idle => Wake::Frame(frame),
             followed = self.following.next() => Wake::Followed(followed),
             chat = self.list.next() => Wake::ListChanged(chat),
@@ -165,9 +166,10 @@ impl Tab {
     async fn handle(&mut self, wake: Wake) -> Flow {
         match wake {
             Wake::Frame(frame) => self.frame(frame).await,
-            Wake::Answered((id, answer)) => {
-                self.current = None;
-                self.answered(id, answer).await
+            Wake::Answered(Ok((id, answer))) => self.answered(id, answer).await,
+            Wake::Answered(Err(error)) => {
+                tracing::error!(%error, "a question was not answered");
+                ControlFlow::Break(Some((RESUME, "resume")))
             }
             Wake::Followed(followed) => self.followed(followed).await,
             Wake::ListChanged(Some(chat)) => {
@@ -201,7 +203,7 @@ impl Tab {
         match parse(&text) {
             (Some(id), Some(op)) => {
                 let work = perform(Arc::clone(&self.site), self.me.clone(), op);
-                self.current = Some(Box::pin(async move { (id, work.await) }));
+                self.current.spawn(async move { (id, work.await) });
                 ControlFlow::Continue(())
             }
             (id, _) => self.say(&json!({ "re": id, "error": Failure::bad_request() })).await,
@@ -227,7 +229,7 @@ impl Tab {
     }
 
     async fn followed(&mut self, followed: Followed) -> Flow {
-        let Followed { room, delivery, token } = followed;
+        let Followed { room, delivery, token, .. } = followed;
         let said = match delivery {
             Delivery::Events(events) => {
                 return self.events(&room, &events, &token.to_string()).await;
@@ -311,7 +313,7 @@ impl Tab {
 
     async fn beat(&mut self) -> Flow {
         // While a question is being answered nothing is read, and silence says nothing.
-        if self.current.is_none() && self.heard.elapsed() > SILENCE {
+        if self.current.is_empty() && self.heard.elapsed() > SILENCE {
             return ControlFlow::Break(None);
         }
         // A ring may have been lost, or another process has closed the session.

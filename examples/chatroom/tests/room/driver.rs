@@ -155,14 +155,25 @@ impl Browser {
     }
 
     pub(crate) async fn click(&self, css: &str) {
-        let element = self.element(css).await;
-        self.call(&format!("element/{element}/click"), json!({})).await;
+        self.act(css, "click", json!({})).await;
     }
 
     /// Types keys into an element.
     pub(crate) async fn keys(&self, css: &str, text: &str) {
-        let element = self.element(css).await;
-        self.call(&format!("element/{element}/value"), json!({ "text": text })).await;
+        self.act(css, "value", json!({ "text": text })).await;
+    }
+
+    /// Does something to an element; a person, too, takes the one that stands there now.
+    async fn act(&self, css: &str, action: &str, body: Value) {
+        loop {
+            let element = self.element(css).await;
+            let path = format!("{}/element/{element}/{action}", self.session);
+            match call(&self.base, &path, body.clone()).await {
+                Ok(_) => return,
+                Err((error, _)) if error == "stale element reference" => {}
+                Err((error, message)) => panic!("{action} {css}: {error}: {message}"),
+            }
+        }
     }
 
     /// Waits until the page shows this text somewhere in the element.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::program::Program;
 use super::tab::{Tab, fresh_key};
 use super::visitor::{Visitor, room_in_memory};
 
@@ -274,4 +275,27 @@ async fn the_assistant_answers_when_mentioned_and_says_that_it_is_offline() {
     })
     .await;
     room.shutdown().await;
+}
+
+/// Opening, writing and the pushes of the list meet in every connection, on one chat.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tabs_that_open_and_write_at_once_all_get_their_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = Program::start(&directory.path().join("room.db"), 0).await;
+    let visitor = Visitor::registered(&program.url, "ann").await;
+    let lobby = visitor.tab().await.lobby().await;
+    let tabs = (0..8).map(|n| {
+        let (visitor, lobby) = (visitor.clone(), lobby.clone());
+        tokio::spawn(async move {
+            let mut tab = visitor.tab().await;
+            for _ in 0..60 {
+                tab.ask("open", json!({ "room": lobby, "limit": 5 })).await;
+                tab.say(&lobby, &format!("of tab {n}")).await;
+            }
+        })
+    });
+    for tab in futures::future::join_all(tabs).await {
+        tab.unwrap();
+    }
+    program.terminate().await;
 }
