@@ -155,10 +155,12 @@ impl Subscription {
         };
         shared.refresh(cell).await?;
         let epoch = shared.epoch().await?;
+        let recent = recent_events(shared, cell).await?;
         let (tail, cursor, state) = {
             let mut inner = cell.lock();
             let head = inner.state.version;
-            let active = readable(&inner.state, user)?.is_active();
+            let member = readable(&inner.state, user)?;
+            let (active, joined) = (member.is_active(), member.joined);
             let (cursor, reset) = match (from, token) {
                 (_, Some((of, _))) if of != epoch => (head, Some(ResetReason::EpochChanged)),
                 (SubscribeFrom::Version(version), _) | (_, Some((_, version)))
@@ -170,10 +172,13 @@ impl Subscription {
                 (SubscribeFrom::Now, _) => (head, None),
                 (SubscribeFrom::Start | SubscribeFrom::Token(_), None) => (Version::ZERO, None),
             };
-            let tail = join_tail(shared, cell, &mut inner);
+            let tail = join_tail(shared, cell, &mut inner, recent);
+            // What the ring holds needs no store, however many come back at once; from the join on
+            // a member sees everything.
+            let live = active && cursor >= joined && tail.covers(cursor);
             let state = match reset {
                 Some(reason) => State::Ending(Some(SubscriptionEnd::Reset { reason })),
-                None if active && cursor == head => State::Live(Behind::CatchUp),
+                None if live => State::Live(Behind::CatchUp),
                 None => State::CatchUp,
             };
             (tail, cursor, state)
@@ -373,11 +378,30 @@ fn content_may_show(record: &ChatRecord, alive: impl Fn(Version) -> bool) -> boo
     }
 }
 
-/// The chat's tail, made for its first listener.
+/// Events that a new tail starts with.
+const RECENT: usize = 256;
+
+/// The last events of a chat that has no tail yet, oldest first.
+async fn recent_events(shared: &Shared, cell: &ChatCell) -> Result<Vec<ChatRecord>, ChatError> {
+    let end = {
+        let inner = cell.lock();
+        if inner.tail.is_some() {
+            return Ok(Vec::new());
+        }
+        inner.state.version.next()
+    };
+    let limit = PageLimit::events(RECENT.min(shared.config.tail_events));
+    let page = shared.store.read_stream(&cell.stream, Direction::Backward, end, limit).await?;
+    Ok(page.events.iter().rev().map(|stored| shared.record(stored)).collect())
+}
+
+/// The chat's tail, made for its first listener. It starts with `recent`, as far as that is still
+/// the end of the chat.
 fn join_tail(
     shared: &Arc<Shared>,
     cell: &Arc<ChatCell>,
     inner: &mut super::cell::CellInner,
+    mut recent: Vec<ChatRecord>,
 ) -> Arc<Tail> {
     if let Some(tail) = &inner.tail {
         return Arc::clone(tail);
@@ -385,6 +409,14 @@ fn join_tail(
     let config = &shared.config;
     let tail = Tail::new(inner.state.version, config.tail_events, config.tail_bytes);
     let tail = Arc::new(tail);
+    if recent.last().is_some_and(|last| last.version == inner.state.version) {
+        for record in &mut recent {
+            if !content_may_show(record, |seq| inner.may_show(seq)) {
+                record.event = record.event.without_content();
+            }
+        }
+        tail.start_with(recent);
+    }
     inner.tail = Some(Arc::clone(&tail));
     shared.set_live(cell, true);
     if shared.is_stopped() {

@@ -199,6 +199,22 @@ impl Tail {
         }
     }
 
+    /// Puts in the events that lead up to where the tail begins, before anybody listens.
+    pub(super) fn start_with(&self, records: Vec<ChatRecord>) {
+        let batch = EventBatch::new(records);
+        let mut ring = self.ring();
+        ring.events = batch.records.len();
+        ring.bytes = batch.bytes;
+        ring.batches.push_back(Arc::new(batch));
+    }
+
+    /// Whether everything behind `after` is in the ring.
+    pub(super) fn covers(&self, after: Version) -> bool {
+        let ring = self.ring();
+        let first = ring.batches.front().map_or(ring.last.next(), |batch| batch.first());
+        after.next() >= first
+    }
+
     /// Puts the next events in. The caller brings them in order, without a hole.
     pub(super) fn push(self: &Arc<Self>, records: Vec<ChatRecord>) {
         let batch = EventBatch::new(records);
