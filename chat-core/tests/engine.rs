@@ -122,3 +122,132 @@ async fn two_engines_on_one_store_are_one_chat() {
     assert_eq!((open.summary.unread, open.page.messages.len()), (100, 50));
     engine.shutdown().await;
 }
+
+async fn engine_on(store: &MemoryEventStore, views: &MemoryViewStore) -> Engine {
+    let builder = Engine::builder().store(Arc::new(store.clone())).views(Arc::new(views.clone()));
+    builder.build().await.unwrap()
+}
+
+#[tokio::test]
+async fn nothing_of_a_run_lands_behind_a_removal_that_it_never_saw() {
+    for _ in 0..20 {
+        let (store, views) = (MemoryEventStore::new(), MemoryViewStore::new());
+        let (here, there) = (engine_on(&store, &views).await, engine_on(&store, &views).await);
+        let owner = there.user(user("owner"));
+        let group = NewGroup::named("x").with_member(user("ann"), Role::Member);
+        let chat = owner.create_group(group, None).await.unwrap().chat;
+        let ann = here.user(user("ann")).chat(&chat);
+        ann.send(NewMessage::text("first")).await.unwrap();
+        // Polled in this order, so that they stand in the chat's queue in this order.
+        let sends = (0..50).map(|n| ann.send(NewMessage::text(format!("{n}"))));
+        let sends = futures::future::join_all(sends);
+        let removing = owner.chat(&chat);
+        let remove = removing.remove(user("ann"), None, None);
+        let (sent, removed) = futures::future::join(sends, remove).await;
+        let removed = removed.unwrap().version;
+        let versions: Vec<_> = sent.iter().flatten().map(|ack| ack.version).collect();
+        assert!(versions.is_sorted(), "in the order of the calls: {versions:?}");
+        assert!(versions.iter().all(|version| *version < removed), "{versions:?} {removed}");
+        assert!(sent.iter().skip(versions.len()).all(Result::is_err));
+    }
+}
+
+#[tokio::test]
+async fn a_cold_chat_knows_what_became_of_an_old_message() {
+    let (store, views) = (MemoryEventStore::new(), MemoryViewStore::new());
+    let engine = engine_on(&store, &views).await;
+    let ann = engine.user(user("ann"));
+    let chat = ann.create_group(NewGroup::named("x"), None).await.unwrap().chat;
+    let gone = ann.chat(&chat).send(NewMessage::text("secret")).await.unwrap().message().unwrap();
+    let kept = ann.chat(&chat).send(NewMessage::text("old")).await.unwrap().message().unwrap();
+    ann.chat(&chat).edit(gone, "still secret", None).await.unwrap();
+    ann.chat(&chat).delete(gone, None, None).await.unwrap();
+    ann.chat(&chat).edit(kept, "new", None).await.unwrap();
+    engine.shutdown().await;
+    // The first thing that happens in the chat is about an old message.
+    for _ in 0..2 {
+        let engine = engine_on(&store, &views).await;
+        let chat = engine.user(user("ann")).chat(&chat);
+        assert!(matches!(
+            chat.react(gone, "👍", None).await,
+            Err(chat_core::ChatError::Rejected(chat_core::domain::Rejection::MessageGone))
+        ));
+        chat.react(kept, "👍", None).await.unwrap();
+        let page = chat.history(HistoryQuery::Latest, 10).await.unwrap();
+        let texts: Vec<_> = page.messages.iter().map(|message| &*message.text).collect();
+        assert_eq!(texts, ["", "new"]);
+        assert_eq!(&*chat.message(kept).await.unwrap().text, "new");
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn reading_to_the_end_settles() {
+    let engine = Engine::builder().build().await.unwrap();
+    let ann = engine.user(user("ann"));
+    let chat = ann.create_group(NewGroup::named("x"), None).await.unwrap().chat;
+    let chat = ann.chat(&chat);
+    chat.send(NewMessage::text("hello")).await.unwrap();
+    assert!(chat.mark_read(Version::MAX, None).await.unwrap().changed());
+    assert!(!chat.mark_read(Version::MAX, None).await.unwrap().changed());
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_and_deleted_elsewhere_is_never_delivered_with_its_text() {
+    let (store, views) = (MemoryEventStore::new(), MemoryViewStore::new());
+    // This one looks at the log only when it is asked to.
+    let mut config = chat_core::EngineConfig::default();
+    config.poll_interval = Duration::from_secs(3_600);
+    let builder = Engine::builder().config(config);
+    let builder = builder.store(Arc::new(store.clone())).views(Arc::new(views.clone()));
+    let here = builder.build().await.unwrap();
+    let there = engine_on(&store, &views).await;
+    let ann = here.user(user("ann"));
+    let chat = ann.create_group(NewGroup::named("x"), None).await.unwrap().chat;
+    let mut live = ann.chat(&chat).subscribe(SubscribeFrom::Now).await.unwrap();
+    let elsewhere = there.user(user("ann")).chat(&chat);
+    // A batch of several events reaches the tail here: nothing polls before both are stored.
+    let (sent, deleted) = {
+        let sent = elsewhere.send(NewMessage::text("secret")).await.unwrap();
+        let id = sent.message().unwrap();
+        (sent, elsewhere.delete(id, None, None).await.unwrap())
+    };
+    ann.chat(&chat).read_state().await.unwrap();
+    let seen = events(&mut live, deleted.version).await;
+    assert_eq!(seen.len(), 2);
+    match &seen[0] {
+        (version, ChatEvent::MessageSent(e)) => {
+            assert_eq!((*version, &*e.text), (sent.version, ""));
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+    here.shutdown().await;
+    there.shutdown().await;
+}
+
+#[tokio::test]
+async fn text_from_before_a_join_that_hides_the_past_stays_hidden_when_it_is_edited() {
+    use chat_core::domain::HistoryVisibility;
+    let engine = Engine::builder().build().await.unwrap();
+    let (ann, carl) = (engine.user(user("ann")), engine.user(user("carl")));
+    let group = NewGroup::named("x").open().with_history(HistoryVisibility::Joined);
+    let chat = ann.create_group(group, None).await.unwrap().chat;
+    let old = ann.chat(&chat).send(NewMessage::text("old")).await.unwrap().message().unwrap();
+    carl.chat(&chat).join(None).await.unwrap();
+    let mut live = carl.chat(&chat).subscribe(SubscribeFrom::Start).await.unwrap();
+    let edited = ann.chat(&chat).edit(old, "old secret", None).await.unwrap();
+    let mut seen = events(&mut live, edited.version).await;
+    let mut late = carl.chat(&chat).subscribe(SubscribeFrom::Start).await.unwrap();
+    seen.extend(events(&mut late, edited.version).await);
+    let texts: Vec<_> = seen
+        .iter()
+        .filter_map(|(_, event)| match event {
+            ChatEvent::MessageEdited(e) => Some(&*e.text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(texts, ["", ""]);
+    assert!(carl.chat(&chat).message(old).await.is_err());
+    engine.shutdown().await;
+}

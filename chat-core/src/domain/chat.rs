@@ -230,6 +230,8 @@ impl ChatState {
 
     fn join(&mut self, version: Version, at: Timestamp, user: &UserId, role: Role) {
         match self.members.get_mut(user) {
+            // Only by hand can a member join twice; the first join stays.
+            Some(member) if member.is_active() => {}
             Some(member) => member.rejoin(role, version, at, self.history),
             None => {
                 let member = Member::new(role, version, at, self.history);
@@ -239,7 +241,7 @@ impl ChatState {
     }
 
     fn end(&mut self, user: &UserId, membership: Membership, version: Version) {
-        if let Some(member) = self.members.get_mut(user) {
+        if let Some(member) = self.members.get_mut(user).filter(|member| member.is_active()) {
             member.end(membership, version);
         }
     }

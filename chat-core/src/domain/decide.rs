@@ -476,7 +476,8 @@ impl Context<'_> {
     }
 
     fn mark_read(&self, me: &Member, by: UserId, up_to: Version) -> Decision {
-        let reachable = up_to.min(self.chat.version);
+        // Only messages can be unread; a read of what came behind the last one changes nothing.
+        let reachable = up_to.min(self.chat.last_message_seq);
         if reachable <= me.read && me.marked_unread.is_none() {
             return Decision::NoChange;
         }

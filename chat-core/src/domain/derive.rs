@@ -21,6 +21,12 @@ pub fn command_event_id(chat: &ChatId, actor: &UserId, key: &CommandId) -> Event
     event_id("command", chat, actor, key.as_str())
 }
 
+/// The id of the event that makes a chat, whoever makes it.
+#[must_use]
+pub fn creation_event_id(chat: &ChatId) -> EventId {
+    from_hash(&digest("creation", &[chat.as_str()]), None)
+}
+
 /// The id of the chat of exactly these people; order and repeats do not matter. Nobody has no chat.
 #[must_use]
 pub fn chat_id_for_direct<'a>(members: impl IntoIterator<Item = &'a UserId>) -> Option<ChatId> {
@@ -40,12 +46,15 @@ pub fn chat_id_for_external_key(key: &str) -> Option<ChatId> {
 }
 
 fn event_id(label: &str, chat: &ChatId, actor: &UserId, key: &str) -> EventId {
-    let hash = digest(label, &[chat.as_str(), actor.as_str(), key]);
+    from_hash(&digest(label, &[chat.as_str(), actor.as_str(), key]), time_of(key))
+}
+
+fn from_hash(hash: &[u8; 32], time: Option<[u8; 6]>) -> EventId {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(hash) {
-        *to = from;
+        *to = *from;
     }
-    if let Some(time) = time_of(key) {
+    if let Some(time) = time {
         for (to, from) in bytes.iter_mut().zip(time) {
             *to = from;
         }

@@ -109,6 +109,12 @@ impl Member {
         self.visible.iter().any(|(start, end)| (*start..=*end).contains(&version))
     }
 
+    /// Whether the user may see the chat from its beginning to its end.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.visible == [(Version(1), Version::MAX)]
+    }
+
     /// The first version that the user may see.
     #[must_use]
     pub fn first_visible(&self) -> Version {

@@ -21,7 +21,8 @@ pub use chat::ChatState;
 pub use command::{ChatCommand, EditMessage, Mentions, NewGroup, SendMessage};
 pub use decide::{Context, Decision, decide, decide_creation};
 pub use derive::{
-    chat_id_for_direct, chat_id_for_external_key, command_event_id, message_event_id,
+    chat_id_for_direct, chat_id_for_external_key, command_event_id, creation_event_id,
+    message_event_id,
 };
 pub use event::{
     Access, ChatCreated, ChatEvent, ChatHidden, ChatKind, ChatUpdated, HistoryVisibility,

@@ -111,7 +111,8 @@ impl Engine {
 
     /// Ends the engine: refuses new commands, waits for those under way (at most
     /// [`EngineConfig::shutdown_wait`]), brings the chat lists and snapshots up to date, ends every
-    /// subscription with a token to go on from, and returns when the last task has ended.
+    /// subscription with a token to go on from, and returns when the last task has ended, or when an
+    /// adapter has not given one back in that time.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the engine ending; call it again to wait.
@@ -137,7 +138,10 @@ impl Engine {
                 tail.close();
             }
         }
-        shared.tasks_ended().await;
+        let ended = shared.tasks_ended();
+        if tokio::time::timeout(shared.config.shutdown_wait, ended).await.is_err() {
+            tracing::warn!("an adapter still held a task when the engine shut down");
+        }
     }
 }
 

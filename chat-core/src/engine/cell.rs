@@ -9,7 +9,7 @@ use super::execute::Pending;
 use super::tail::{ChatRecord, Tail};
 use crate::clock::Timestamp;
 use crate::domain::{ChatEvent, ChatState, MessageId, MessageState};
-use crate::id::{ChatId, Scope, StreamId, Version};
+use crate::id::{ChatId, Checkpoint, Scope, StreamId, Version};
 
 #[derive(Debug)]
 pub(super) struct ChatCell {
@@ -29,11 +29,19 @@ pub(super) struct CellInner {
     /// The version of the snapshot that is known to be in the views.
     pub(super) flushed: Version,
     pub(super) flushing: bool,
+    /// The checkpoint that the views had when they were last read or written.
+    pub(super) saved: Checkpoint,
     pub(super) messages: Messages,
     pub(super) queue: VecDeque<Pending>,
     /// A run is at the store, or somebody prepares the next one.
     pub(super) busy: bool,
     pub(super) tail: Option<Arc<Tail>>,
+    /// Subscriptions on the tail.
+    pub(super) listeners: usize,
+    /// Who watches was told of everything up to here.
+    pub(super) told: Version,
+    /// After a snapshot that failed: not before this version again.
+    pub(super) next_snapshot: Version,
     /// The last message that was shown in a list.
     pub(super) preview: Option<Arc<MessageState>>,
 }
@@ -95,6 +103,25 @@ impl CellInner {
             tail.push(fresh);
         }
         complete
+    }
+
+    /// Takes a message that was read from the store.
+    pub(super) fn insert_message(&mut self, message: MessageState) {
+        self.messages.insert(message, self.state.reactions, self.flushed);
+    }
+
+    /// Forgets everything: the store is of another incarnation. Who listens is told to start anew.
+    pub(super) fn forget_lost_log(&mut self) {
+        self.state = ChatState::default();
+        self.loaded = false;
+        self.flushed = Version::ZERO;
+        self.messages = Messages::default();
+        self.preview = None;
+        self.told = Version::ZERO;
+        self.listeners = 0;
+        if let Some(tail) = self.tail.take() {
+            tail.reset();
+        }
     }
 
     /// A version that a reader may be told about a message that was sent: false once it is deleted.

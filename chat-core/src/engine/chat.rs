@@ -26,7 +26,8 @@ use crate::id::{ChatId, ClientMessageId, CommandId, UserId, Version};
 /// # Commands
 /// Each command is carried out once: with a key (a client message id, a command id) it can be
 /// repeated at any later time, from any process, and gives its first answer again, marked as
-/// deduplicated. It takes effect only if the rules allow it at the very place in the log where it
+/// deduplicated. (An answer that said that nothing had to change is not kept: the repeat is decided
+/// anew.) It takes effect only if the rules allow it at the very place in the log where it
 /// lands.
 ///
 /// # Errors of commands
@@ -197,46 +198,49 @@ impl ChatHandle {
             Some(key) => (message_event_id(&self.chat, &self.user, key), Keyed::Yes),
             None => (self.shared().ids.event_id(self.shared().clock.now()), Keyed::No),
         };
-        let command = ChatCommand::Send(SendMessage {
+        let mut command = ChatCommand::Send(SendMessage {
             text: message.text,
             reply_to,
             mentions: message.mentions,
             client_message_id: message.client_message_id,
         });
         let cell = self.cell()?;
-        let asked = Asked::Command(self.place(&cell, command).await?);
+        Self::place(&cell, &mut command);
+        let asked = Asked::Command(command);
         execute(self.shared(), &cell, self.user.clone(), asked, id, keyed).await
     }
 
-    /// Carries out any command but sending.
+    /// Carries out any command but sending, which is [`send`](Self::send)'s.
     ///
     /// # Errors
     /// See [the type](Self).
     pub async fn command(
         &self,
-        command: ChatCommand,
+        mut command: ChatCommand,
         key: Option<CommandId>,
     ) -> Result<Ack, ChatError> {
+        if matches!(command, ChatCommand::Send(_)) {
+            // A message's key is the client message id; a second key would let it in twice.
+            let what = "a message is sent by `send`";
+            return Err(Rejection::InvalidArgument { what }.into());
+        }
         let (id, keyed) = match &key {
             Some(key) => (command_event_id(&self.chat, &self.user, key), Keyed::Yes),
             None => (self.shared().ids.event_id(self.shared().clock.now()), Keyed::No),
         };
         let cell = self.cell()?;
-        let asked = Asked::Command(self.place(&cell, command).await?);
+        Self::place(&cell, &mut command);
+        let asked = Asked::Command(command);
         execute(self.shared(), &cell, self.user.clone(), asked, id, keyed).await
     }
 
-    /// Finds where the message stands that the command is about.
-    async fn place(
-        &self,
-        cell: &Arc<ChatCell>,
-        mut command: ChatCommand,
-    ) -> Result<ChatCommand, ChatError> {
+    /// Says where the message stands that the command is about, if that is at hand. If not, the
+    /// chat's queue finds it, so that commands keep the order in which they were given.
+    fn place(cell: &ChatCell, command: &mut ChatCommand) {
         if let Some(target) = command.target_mut() {
-            let found = self.shared().fetch_message(cell, target.message).await?;
-            target.seq = found.unwrap_or_default();
+            let place = cell.lock().messages.place(target.message);
+            target.seq = place.unwrap_or(Version::MAX);
         }
-        Ok(command)
     }
 
     /// Edits an own message.
@@ -454,9 +458,10 @@ impl ChatHandle {
         let cell = self.cell()?;
         let shared = self.shared();
         let query = HistoryQuery::Latest;
+        // Asked first: an epoch that changes meanwhile makes the token one of the old log.
+        let epoch = shared.epoch().await?;
         let page = shared.history(&cell, &self.user, query, limit).await?;
         let summary = shared.summary(&cell, &self.user).await?.ok_or(Rejection::NotMember)?;
-        let epoch = shared.epoch().await?;
         let token = SyncToken::seal(&shared.token_key, &self.user, &self.chat, epoch, page.version);
         Ok(OpenChat { summary, page, token })
     }
@@ -541,7 +546,9 @@ impl ChatHandle {
     /// [`Rejection::NotMember`]; see [`ChatError`].
     pub async fn typing(&self, on: bool) -> Result<(), ChatError> {
         let cell = self.cell()?;
-        if !cell.lock().loaded {
+        // Whoever is live here follows the chat anyway; typing comes often.
+        let follows = cell.lock().tail.is_some();
+        if !follows {
             self.shared().refresh(&cell).await?;
         }
         if cell.lock().state.active(&self.user).is_none() {
@@ -557,9 +564,7 @@ impl ChatHandle {
     /// [`Rejection::NotMember`]; see [`ChatError`].
     pub async fn online(&self) -> Result<Vec<UserId>, ChatError> {
         let cell = self.cell()?;
-        if !cell.lock().loaded {
-            self.shared().refresh(&cell).await?;
-        }
+        self.shared().refresh(&cell).await?;
         if cell.lock().state.active(&self.user).is_none() {
             return Err(Rejection::NotMember.into());
         }

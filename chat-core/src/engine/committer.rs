@@ -2,8 +2,10 @@
 //! store at a time; what comes meanwhile is the next one. A lone run goes at once.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
 use tokio::sync::{Notify, mpsc};
 
 use super::execute::Run;
@@ -12,8 +14,15 @@ use crate::ports::{Append, AppendResult, StoreError};
 
 #[derive(Debug, Default)]
 pub(super) struct Committer {
-    queue: Mutex<VecDeque<Run>>,
+    queue: Mutex<Queue>,
     wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    runs: VecDeque<Run>,
+    /// Nobody drives it any more.
+    closed: bool,
 }
 
 /// Batches whose answers are being given out while the next is at the store.
@@ -22,15 +31,29 @@ const ANSWERING: usize = 2;
 impl Committer {
     /// Hands a run over. Bounded by the commands that may be under way.
     pub(super) fn submit(&self, run: Run) {
-        lock(&self.queue).push_back(run);
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            drop(queue);
+            run.refuse();
+            return;
+        }
+        queue.runs.push_back(run);
+        drop(queue);
         self.wake.notify_one();
+    }
+
+    /// Refuses what comes from here on, if nothing waits.
+    fn close_if_empty(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.closed |= queue.runs.is_empty();
+        queue.closed
     }
 
     fn take(&self, max_appends: usize, max_bytes: usize) -> Vec<Run> {
         let mut queue = lock(&self.queue);
         let (mut appends, mut bytes) = (0, 0);
-        let mut runs = Vec::with_capacity(queue.len().min(max_appends));
-        while let Some(run) = queue.pop_front() {
+        let mut runs = Vec::with_capacity(queue.runs.len().min(max_appends));
+        while let Some(run) = queue.runs.pop_front() {
             appends += run.len();
             bytes += run.bytes();
             runs.push(run);
@@ -56,7 +79,10 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         let mut runs = shared.committer.take(config.batch_appends, config.batch_bytes);
         if runs.is_empty() {
             if shared.is_stopped() {
-                return;
+                if shared.committer.close_if_empty() {
+                    return;
+                }
+                continue;
             }
             tokio::select! {
                 () = shared.committer.wake.notified() => {}
@@ -64,11 +90,13 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             }
             continue;
         }
-        let appends: Vec<Append> = runs.iter_mut().flat_map(Run::take_appends).collect();
-        let results = shared.store.append(&appends).await;
+        let appends: Vec<Append> = runs.iter_mut().filter_map(Run::take_append).collect();
+        // After a panic in the store nobody knows what happened; asking again by id settles it.
+        let appending = AssertUnwindSafe(shared.store.append(&appends)).catch_unwind();
+        let results = appending.await.unwrap_or_default();
         drop(appends);
         // With others waiting, answers are given beside the next batch; alone, a hop less counts.
-        if lock(&shared.committer.queue).is_empty() && answers.capacity() == ANSWERING {
+        if lock(&shared.committer.queue).runs.is_empty() && answers.capacity() == ANSWERING {
             complete(&shared, runs, results);
         } else if let Err(mpsc::error::SendError((runs, results))) =
             answers.send((runs, results)).await
@@ -81,12 +109,11 @@ pub(super) async fn drive(shared: Arc<Shared>) {
 fn complete(shared: &Arc<Shared>, runs: Vec<Run>, results: Vec<AppendResult>) {
     let mut results = results.into_iter();
     for run in runs {
-        let mut own: Vec<AppendResult> = results.by_ref().take(run.len()).collect();
-        while own.len() < run.len() {
-            let what = "the store gave too few answers".into();
-            own.push(Err(StoreError::OutcomeUnknown { what, source: None }));
-        }
-        run.complete(shared, own);
+        let result = results.next().unwrap_or_else(|| {
+            let what = "the store gave no answer".into();
+            Err(StoreError::OutcomeUnknown { what, source: None })
+        });
+        run.complete(shared, result);
     }
     shared.follower.wake_for_own_events();
 }

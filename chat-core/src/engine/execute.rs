@@ -1,6 +1,7 @@
 //! The way of a command: wait for its chat, be decided, be appended, take effect in memory, be
 //! delivered, be answered. Once accepted, a command goes its way whether or not the caller waits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::domain::{
 };
 use crate::event::NewEvent;
 use crate::id::{EventId, UserId, Version};
-use crate::ports::{Append, AppendResult, Expected, StoreError};
+use crate::ports::{Append, AppendResult, Appended, Expected, StoreError};
 
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,23 @@ pub(super) struct Pending {
     id: EventId,
     keyed: Keyed,
     attempts: u32,
+    /// Goes to the store by itself: its id stands there, or may stand there.
+    alone: bool,
+    /// An attempt whose outcome nobody knows: from then on no failure means "did not happen".
+    unknown: Option<StoreError>,
     answer: Answer,
+}
+
+impl Pending {
+    /// Answers with a failure that is not the domain's.
+    fn fail(self, error: ChatError) {
+        self.answer.give(Err(self.unknown.map_or(error, ChatError::Store)));
+    }
+
+    /// Whether the store may hold what this command made before this call's last attempt.
+    fn may_be_there(&self) -> bool {
+        self.keyed == Keyed::Yes || self.unknown.is_some()
+    }
 }
 
 /// Where the answer goes; counts the command as under way until then.
@@ -117,12 +134,13 @@ struct InFlight {
     at: Timestamp,
 }
 
-/// Decided commands of one chat, each on the version that the one before leaves.
+/// Decided commands of one chat. They were decided on one state, so they are one append: it stands
+/// or falls whole, and nothing of another process comes in between.
 #[derive(Debug)]
 pub(super) struct Run {
     cell: Arc<ChatCell>,
     items: Vec<InFlight>,
-    appends: Vec<Append>,
+    append: Option<Append>,
     bytes: usize,
 }
 
@@ -151,21 +169,34 @@ pub(super) async fn execute(
     id: EventId,
     keyed: Keyed,
 ) -> Result<Ack, ChatError> {
-    if shared.is_closing() {
-        return Err(ChatError::ShuttingDown);
-    }
     let limit = shared.config.pending_commands;
     let pending = shared.pending.fetch_add(1, Ordering::SeqCst);
     let (to, answer) = oneshot::channel();
     let answer_to = Answer { to: Some(to), shared: Arc::clone(shared) };
+    // Looked at after the command was counted, so that a shutdown waits for it or refuses it.
+    if shared.is_closing() {
+        return Err(ChatError::ShuttingDown);
+    }
     if pending >= limit {
         return Err(ChatError::Overloaded { pending, limit });
     }
     shared.counters.commands.fetch_add(1, Ordering::Relaxed);
-    let command = Pending { actor, asked, id, keyed, attempts: 0, answer: answer_to };
+    let command = Pending {
+        actor,
+        asked,
+        id,
+        keyed,
+        attempts: 0,
+        alone: false,
+        unknown: None,
+        answer: answer_to,
+    };
     enqueue(shared, cell, command);
-    // The sender is dropped unanswered only with the runtime.
-    answer.await.unwrap_or(Err(ChatError::ShuttingDown))
+    // Dropped unanswered only with the runtime, wherever the command was then.
+    answer.await.unwrap_or_else(|_| {
+        let what = "the engine ended before it answered".into();
+        Err(ChatError::Store(StoreError::OutcomeUnknown { what, source: None }))
+    })
 }
 
 fn enqueue(shared: &Arc<Shared>, cell: &Arc<ChatCell>, command: Pending) {
@@ -219,11 +250,13 @@ fn next_step(
     if !inner.loaded {
         return Step::Prepare;
     }
-    let mut run = Run { cell: Arc::clone(cell), items: vec![], appends: vec![], bytes: 0 };
+    let mut run = Run { cell: Arc::clone(cell), items: Vec::new(), append: None, bytes: 0 };
+    let mut events = Vec::new();
+    let mut ids = HashSet::new();
     let now = shared.clock.now().max(inner.state.recorded_at);
-    let mut version = inner.state.version;
     while let Some(pending) = inner.queue.pop_front() {
-        if !at_hand(inner, &pending) {
+        let next_run = !run.items.is_empty() && (pending.alone || ids.contains(&pending.id));
+        if next_run || !at_hand(inner, &pending) {
             inner.queue.push_front(pending);
             if run.items.is_empty() {
                 return Step::Prepare;
@@ -231,32 +264,40 @@ fn next_step(
             break;
         }
         match decide_one(shared, inner, &pending, now) {
-            Ok(Decision::Event(event)) => {
-                let append = match prepare_append(shared, cell, &pending, &event, version, now) {
-                    Ok(append) => append,
-                    Err(ChatError::Rejected(rejection)) => {
-                        unsure.push((pending, inner.state.version, Err(rejection)));
-                        continue;
+            Ok(Decision::Event(event)) => match new_event(shared, &pending, &event, now) {
+                Ok(new) => {
+                    // A message changes nothing that the next decision looks at.
+                    let last = pending.alone || !matches!(event, ChatEvent::MessageSent(_));
+                    ids.insert(pending.id);
+                    run.bytes += new.size();
+                    events.push(new);
+                    run.items.push(InFlight { pending, event, at: now });
+                    if last || run.items.len() >= RUN_MAX {
+                        break;
                     }
-                    Err(error) => {
-                        pending.answer.give(Err(error));
-                        continue;
-                    }
-                };
-                version = version.next();
-                let changes_decisions = !matches!(event, ChatEvent::MessageSent(_));
-                run.bytes += append.size();
-                run.appends.push(append);
-                run.items.push(InFlight { pending, event, at: now });
-                if changes_decisions || run.items.len() >= RUN_MAX {
-                    break;
                 }
-            }
+                Err(error) => pending.fail(error),
+            },
             Ok(Decision::NoChange) => unsure.push((pending, inner.state.version, Ok(()))),
             Err(rejection) => unsure.push((pending, inner.state.version, Err(rejection))),
         }
     }
-    if run.items.is_empty() { Step::Idle } else { Step::Run(run) }
+    if events.is_empty() {
+        return Step::Idle;
+    }
+    let expected = Expected::Exactly(inner.state.version);
+    match Append::single(cell.stream.clone(), expected, events) {
+        Ok(append) => {
+            run.append = Some(append);
+            Step::Run(run)
+        }
+        // The bounds of an append were kept above.
+        Err(error) => {
+            let error = bug(error);
+            run.items.into_iter().for_each(|item| item.pending.fail(error.clone()));
+            Step::Prepare
+        }
+    }
 }
 
 /// Whether the message that the command is about is in memory, or there is none to look for.
@@ -297,14 +338,12 @@ fn decide_one(
     }
 }
 
-fn prepare_append(
+fn new_event(
     shared: &Shared,
-    cell: &ChatCell,
     pending: &Pending,
     event: &ChatEvent,
-    version: Version,
     now: Timestamp,
-) -> Result<Append, ChatError> {
+) -> Result<NewEvent, ChatError> {
     let encoded = encode(event).map_err(bug)?;
     // The decision knows the length of a text; what JSON makes of it is known only here.
     let (value, limit) = (encoded.payload.as_str().len(), shared.limits.event_bytes);
@@ -320,20 +359,61 @@ fn prepare_append(
         payload: encoded.payload,
         metadata: None,
     };
-    Append::single(cell.stream.clone(), Expected::Exactly(version), vec![event])
-        .map_err(|error| ChatError::Store(StoreError::Invalid { what: error.to_string() }))
+    if event.size() > Append::MAX_EVENT_BYTES {
+        let (bytes, limit) = (event.size(), Append::MAX_EVENT_BYTES);
+        let what = format!("an event of {bytes} bytes, at most {limit} are allowed");
+        return Err(ChatError::Store(StoreError::Invalid { what }));
+    }
+    Ok(event)
+}
+
+/// The duty of whoever holds a chat's `busy` flag while waiting. Whatever ends the task, a panic in
+/// an adapter too, the chat goes on.
+struct Duty<'a> {
+    shared: &'a Arc<Shared>,
+    cell: &'a Arc<ChatCell>,
+    done: bool,
+}
+
+impl<'a> Duty<'a> {
+    fn new(shared: &'a Arc<Shared>, cell: &'a Arc<ChatCell>) -> Self {
+        Self { shared, cell, done: false }
+    }
+
+    /// Takes the chat's next step.
+    fn advance(mut self, inner: std::sync::MutexGuard<'_, CellInner>) {
+        self.done = true;
+        advance(self.shared, self.cell, inner);
+    }
+}
+
+impl Drop for Duty<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let waiting = {
+            let mut inner = self.cell.lock();
+            inner.busy = false;
+            std::mem::take(&mut inner.queue)
+        };
+        for pending in waiting {
+            pending.fail(bug("an adapter panicked"));
+        }
+    }
 }
 
 /// Brings into memory what the first waiting command needs, then goes on.
 async fn prepare(shared: &Arc<Shared>, cell: &Arc<ChatCell>) {
+    let duty = Duty::new(shared, cell);
     if let Err(error) = fetch_needed(shared, cell).await {
         // The store cannot be read: fail what waits, at once rather than one by one.
         let waiting = std::mem::take(&mut cell.lock().queue);
         for pending in waiting {
-            pending.answer.give(Err(error.clone()));
+            pending.fail(error.clone());
         }
     }
-    advance(shared, cell, cell.lock());
+    duty.advance(cell.lock());
 }
 
 async fn fetch_needed(shared: &Arc<Shared>, cell: &Arc<ChatCell>) -> Result<(), ChatError> {
@@ -383,12 +463,11 @@ async fn settle(
     outcome: Result<(), Rejection>,
 ) {
     if let Err(error) = shared.refresh(cell).await {
-        pending.answer.give(Err(error));
+        pending.fail(error);
         return;
     }
     let now_at = cell.lock().state.version;
-    // A command that was tried before may have been carried out by that try.
-    if pending.keyed == Keyed::Yes || pending.attempts > 0 {
+    if pending.may_be_there() {
         match shared.store.find(&cell.stream, pending.id).await {
             Ok(Some(found)) => {
                 let answer = repeat(cell, &pending, found.version, Some(&found.event));
@@ -397,13 +476,13 @@ async fn settle(
             }
             Ok(None) => {}
             Err(error) => {
-                pending.answer.give(Err(error.into()));
+                pending.fail(error.into());
                 return;
             }
         }
     }
     if now_at != seen && pending.attempts < shared.config.command_attempts {
-        requeue(shared, cell, vec![pending]);
+        requeue(shared, cell, pending);
         return;
     }
     let answer = match outcome {
@@ -434,12 +513,17 @@ fn repeat(
         let inner = cell.lock();
         !inner.may_show(version)
     };
-    Ok(Ack { event: Some(pending.id), version, deduplicated: true, deleted })
+    // Found after an attempt of this very call, it is this call's own.
+    let deduplicated = pending.keyed == Keyed::Yes && pending.unknown.is_none();
+    Ok(Ack { event: Some(pending.id), version, deduplicated, deleted })
 }
 
 /// Whether the stored event is what the command would make. The event is made of the command's own
 /// words, so that it can be compared without the state in which it was decided.
 fn asks_for(asked: &Asked, found: &NewEvent) -> bool {
+    if asked.existing_is_fine() {
+        return true;
+    }
     let Ok(event) =
         crate::domain::decode(found.event_type.as_str(), found.schema_version, &found.payload)
     else {
@@ -505,17 +589,28 @@ fn command_made(command: &ChatCommand, event: &ChatEvent) -> bool {
     }
 }
 
-/// Puts commands back to be decided anew, before those that came later.
-fn requeue(shared: &Arc<Shared>, cell: &Arc<ChatCell>, commands: Vec<Pending>) {
+/// Puts a command back to be decided anew, before those that came later.
+fn requeue(shared: &Arc<Shared>, cell: &Arc<ChatCell>, mut pending: Pending) {
+    pending.attempts += 1;
     let mut inner = cell.lock();
-    for mut pending in commands.into_iter().rev() {
-        pending.attempts += 1;
-        inner.queue.push_front(pending);
-    }
+    inner.queue.push_front(pending);
     if !inner.busy {
         inner.busy = true;
         advance(shared, cell, inner);
     }
+}
+
+/// Answers a command that the store found to be a repeat.
+async fn answer_repeat(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    pending: Pending,
+    version: Version,
+) {
+    // Another process may have deleted the message since; not to know that is no reason to fail.
+    let _ = shared.refresh(cell).await;
+    let answer = repeat(cell, &pending, version, None);
+    pending.answer.give(answer);
 }
 
 impl Run {
@@ -527,93 +622,139 @@ impl Run {
         self.bytes
     }
 
-    pub(super) fn take_appends(&mut self) -> Vec<Append> {
-        std::mem::take(&mut self.appends)
+    pub(super) fn take_append(&mut self) -> Option<Append> {
+        self.append.take()
     }
 
-    /// Takes the store's answers: what was appended takes effect and is delivered, in order, before
+    /// Ends a run that can go nowhere, and what waits behind it.
+    pub(super) fn refuse(self) {
+        let waiting = {
+            let mut inner = self.cell.lock();
+            inner.busy = false;
+            std::mem::take(&mut inner.queue)
+        };
+        let own = self.items.into_iter().map(|item| item.pending);
+        own.chain(waiting).for_each(|pending| pending.fail(ChatError::ShuttingDown));
+    }
+
+    /// Takes the store's answer: what was appended takes effect and is delivered, in order, before
     /// anybody is answered.
-    pub(super) fn complete(self, shared: &Arc<Shared>, results: Vec<AppendResult>) {
-        let cell = self.cell;
-        let mut records = Vec::with_capacity(results.len());
-        let mut answers = Vec::with_capacity(results.len());
-        let mut again = Vec::new();
-        let mut unsure = false;
-        for (item, result) in self.items.into_iter().zip(results) {
-            let InFlight { pending, event, at } = item;
-            match result {
-                Ok(done) => {
-                    let version = done.streams.first().map_or(Version::ZERO, |s| s.last);
-                    if done.repeat {
-                        answers.push((pending, version, true));
-                    } else {
-                        records.push(ChatRecord { version, id: pending.id, at, event });
-                        answers.push((pending, version, false));
-                    }
+    pub(super) fn complete(self, shared: &Arc<Shared>, result: AppendResult) {
+        match result {
+            Ok(done) => self.appended(shared, &done),
+            Err(StoreError::Conflict { .. }) => {
+                shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                self.again(shared, |pending| pending.attempts += 1);
+            }
+            Err(StoreError::IdReused { id, .. }) => self.reused(shared, id),
+            Err(error @ StoreError::OutcomeUnknown { .. }) => self.again(shared, |pending| {
+                pending.attempts += 1;
+                pending.alone = true;
+                pending.unknown = Some(error.clone());
+            }),
+            Err(error) => {
+                for item in self.items {
+                    item.pending.fail(error.clone().into());
                 }
-                Err(StoreError::Conflict { .. }) => {
-                    shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-                    again.push((pending, None));
-                }
-                // Somebody made the chat with other words; it is the same chat by its id.
-                Err(StoreError::IdReused { .. }) if pending.asked.existing_is_fine() => {
-                    again.push((pending, None));
-                }
-                Err(StoreError::IdReused { id, .. }) => {
-                    pending.answer.give(Err(ChatError::IdempotencyConflict { original: id }));
-                }
-                Err(error @ StoreError::OutcomeUnknown { .. }) => {
-                    unsure = true;
-                    again.push((pending, Some(error)));
-                }
-                Err(error) => pending.answer.give(Err(error.into())),
+                advance(shared, &self.cell, self.cell.lock());
             }
         }
-        let mut inner = cell.lock();
-        let mut told = Vec::new();
-        if !shared.watchers.is_empty() && !records.is_empty() {
-            told.extend(records.iter().filter_map(|record| record.event.ended_member().cloned()));
+    }
+
+    fn appended(self, shared: &Arc<Shared>, done: &Appended) {
+        let cell = self.cell;
+        let first = done.streams.first().map_or(Version::ZERO, |stream| stream.first);
+        let mut answers = Vec::with_capacity(self.items.len());
+        let mut records = Vec::with_capacity(self.items.len());
+        let mut version = first;
+        for InFlight { pending, event, at } in self.items {
+            if !done.repeat {
+                records.push(ChatRecord { version, id: pending.id, at, event });
+            }
+            answers.push((pending, version));
+            version = version.next();
         }
-        let appended = !records.is_empty();
-        let holes = !inner.apply(records);
-        if appended && !shared.watchers.is_empty() {
+        let ended = ended_members(shared, &records);
+        let mut inner = cell.lock();
+        let complete = inner.apply(records);
+        if !shared.watchers.is_empty() && !done.repeat {
             shared.watchers.tell_members(&inner.state, &cell.id);
         }
+        inner.told = inner.told.max(inner.state.version);
         let flush = super::load::wants_snapshot(shared, &mut inner);
         drop(inner);
-        for user in told {
+        for user in ended {
             shared.watchers.tell(&user, &cell.id);
         }
-        for (pending, version, was_there) in answers {
-            let answer = if was_there {
-                repeat(&cell, &pending, version, None)
+        for (pending, version) in answers {
+            if done.repeat {
+                let (shared, cell) = (Arc::clone(shared), Arc::clone(&cell));
+                let answering = Arc::clone(&shared);
+                answering.spawn(async move {
+                    answer_repeat(&shared, &cell, pending, version).await;
+                });
             } else {
                 let event = Some(pending.id);
-                Ok(Ack { event, version, deduplicated: false, deleted: false })
-            };
-            pending.answer.give(answer);
+                let ack = Ack { event, version, deduplicated: false, deleted: false };
+                pending.answer.give(Ok(ack));
+            }
         }
         if flush {
             super::load::spawn_snapshot(shared, &cell);
         }
-        if again.is_empty() && !holes {
+        if complete {
             advance(shared, &cell, cell.lock());
+        } else {
+            spawn_decide_again(shared, &cell, Vec::new());
+        }
+    }
+
+    /// An id of the run stands in the store already. One command alone is answered; of several, the
+    /// one that is named goes alone, and the others without it.
+    fn reused(mut self, shared: &Arc<Shared>, id: EventId) {
+        if let [item] = self.items.as_mut_slice() {
+            let existing_is_fine = item.pending.asked.existing_is_fine();
+            // Somebody made the chat with other words; it is the same chat by its id.
+            if existing_is_fine {
+                self.again(shared, |pending| pending.attempts += 1);
+                return;
+            }
+            for item in self.items {
+                item.pending.answer.give(Err(ChatError::IdempotencyConflict { original: id }));
+            }
+            advance(shared, &self.cell, self.cell.lock());
             return;
         }
-        let (shared, cell) = (Arc::clone(shared), Arc::clone(&cell));
-        let retrying = Arc::clone(&shared);
-        retrying.spawn(async move { decide_again(&shared, &cell, again, unsure).await });
+        let named = self.items.iter().any(|item| item.pending.id == id);
+        self.again(shared, |pending| pending.alone |= !named || pending.id == id);
+    }
+
+    fn again(self, shared: &Arc<Shared>, mut note: impl FnMut(&mut Pending)) {
+        let mut commands: Vec<_> = self.items.into_iter().map(|item| item.pending).collect();
+        commands.iter_mut().for_each(&mut note);
+        spawn_decide_again(shared, &self.cell, commands);
     }
 }
 
+/// Those whose membership the events end, if anybody watches.
+fn ended_members(shared: &Shared, records: &[ChatRecord]) -> Vec<UserId> {
+    if shared.watchers.is_empty() {
+        return Vec::new();
+    }
+    records.iter().filter_map(|record| record.event.ended_member().cloned()).collect()
+}
+
+fn spawn_decide_again(shared: &Arc<Shared>, cell: &Arc<ChatCell>, commands: Vec<Pending>) {
+    let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
+    let retrying = Arc::clone(&shared);
+    retrying.spawn(async move { decide_again(&shared, &cell, commands).await });
+}
+
 /// Reads what others wrote, then decides again. Holds the chat's `busy` flag.
-async fn decide_again(
-    shared: &Arc<Shared>,
-    cell: &Arc<ChatCell>,
-    commands: Vec<(Pending, Option<StoreError>)>,
-    unsure: bool,
-) {
-    let tried = commands.iter().map(|(pending, _)| pending.attempts).max().unwrap_or(0);
+async fn decide_again(shared: &Arc<Shared>, cell: &Arc<ChatCell>, commands: Vec<Pending>) {
+    let duty = Duty::new(shared, cell);
+    let tried = commands.iter().map(|pending| pending.attempts).max().unwrap_or(0);
+    let unsure = commands.iter().any(|pending| pending.unknown.is_some());
     if unsure || tried > 1 {
         // Grows with the attempts, and differs between processes that contend for the chat.
         let jitter = shared.ids.secret().first().copied().unwrap_or_default();
@@ -621,22 +762,20 @@ async fn decide_again(
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
     let refreshed = shared.refresh(cell).await;
+    let mut failed = Vec::new();
     let mut inner = cell.lock();
-    for (mut pending, unknown) in commands.into_iter().rev() {
-        pending.attempts += 1;
+    for pending in commands.into_iter().rev() {
         let attempts = pending.attempts;
-        let error = match (&refreshed, unknown) {
-            (Err(_), Some(unknown)) => Some(unknown.into()),
-            (Err(error), None) => Some(error.clone()),
-            (Ok(()), unknown) if attempts >= shared.config.command_attempts => {
-                Some(unknown.map_or(ChatError::Contended { attempts }, ChatError::from))
+        match &refreshed {
+            Err(error) => failed.push((pending, error.clone())),
+            Ok(()) if attempts >= shared.config.command_attempts => {
+                failed.push((pending, ChatError::Contended { attempts }));
             }
-            (Ok(()), _) => None,
-        };
-        match error {
-            Some(error) => pending.answer.give(Err(error)),
-            None => inner.queue.push_front(pending),
+            Ok(()) => inner.queue.push_front(pending),
         }
     }
-    advance(shared, cell, inner);
+    duty.advance(inner);
+    for (pending, error) in failed {
+        pending.fail(error);
+    }
 }

@@ -3,15 +3,17 @@
 //! kept in the views, so that a crash leaves nothing out.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use super::cell::ChatCell;
 use super::error::ChatError;
 use super::list::{self, ListChange};
 use super::shared::{CHAT_PREFIX, Shared, bug, lock};
@@ -39,6 +41,8 @@ pub(super) struct LogFollower {
 struct Cursor {
     /// Read up to here.
     read: Position,
+    /// The lists hold everything up to here.
+    listed: Position,
     /// The checkpoint that the views have.
     saved: Checkpoint,
 }
@@ -53,10 +57,51 @@ struct ChatChange {
     moved: BTreeSet<UserId>,
 }
 
+/// What was read of the log and is not in the lists yet.
+#[derive(Debug, Default)]
+struct Gathered {
+    changes: HashMap<ChatId, ChatChange>,
+    events: usize,
+    /// When the lists are to be written, if anything was gathered.
+    due: Option<Instant>,
+    /// How long it took the last time.
+    took: Duration,
+}
+
+impl Gathered {
+    /// Gathers for a while, so that a chat with many messages is one change of each list; and
+    /// longer when the lists are many, so that they take a small part of the time.
+    fn note(&mut self, shared: &Shared, fresh: HashMap<ChatId, ChatChange>, events: usize) {
+        if fresh.is_empty() {
+            return;
+        }
+        self.events += events;
+        let gather = (self.took * PASS_SHARE).min(MAX_GATHER);
+        let delay = shared.config.list_delay.max(gather);
+        self.due.get_or_insert_with(|| Instant::now() + delay);
+        for (id, change) in fresh {
+            let known = self.changes.entry(id).or_default();
+            known.version = known.version.max(change.version);
+            known.all_moved |= change.all_moved;
+            known.moved.extend(change.moved);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes.len() >= CHATS_PER_UPDATE || self.events >= EVENTS_PER_UPDATE
+    }
+}
+
 /// The lists may take this part of the time (one in so many), as far as nobody asks for them.
 const PASS_SHARE: u32 = 20;
 /// The longest time for which changes are gathered.
 const MAX_GATHER: Duration = Duration::from_secs(5);
+/// Chats that change the lists in one go. Many pages of a busy log are few changes.
+const CHATS_PER_UPDATE: usize = 4_096;
+/// Events that are read before the lists are brought up to date.
+const EVENTS_PER_UPDATE: usize = 65_536;
+/// Rows of lists that are held in memory before they are written.
+const MOVES_PER_UPDATE: usize = 8_192;
 /// How long to wait after a failure of the store.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -73,7 +118,10 @@ impl LogFollower {
         let values = views.get(&gets).await?;
         let cursors = values
             .iter()
-            .map(|values| Cursor { read: Position(values.checkpoint.0), saved: values.checkpoint })
+            .map(|values| {
+                let position = Position(values.checkpoint.0);
+                Cursor { read: position, listed: position, saved: values.checkpoint }
+            })
             .collect();
         Ok(Self {
             cursors: Mutex::new(cursors),
@@ -115,13 +163,15 @@ impl LogFollower {
 /// Follows until the engine has stopped.
 pub(super) async fn drive(shared: Arc<Shared>) {
     let follower = &shared.follower;
+    let mut gathered = Gathered::default();
     loop {
         follower.own_events.store(false, Ordering::Release);
         follower.urgent.store(false, Ordering::Release);
         let waiting = std::mem::take(&mut *lock(&follower.waiting));
-        let began = Instant::now();
-        let result = read_to_end(&shared).await;
-        let took = began.elapsed();
+        let asked = !waiting.is_empty() || shared.is_stopped();
+        // A panic in an adapter must not end what every list waits for.
+        let round = AssertUnwindSafe(round(&shared, &mut gathered, asked)).catch_unwind();
+        let result = round.await.unwrap_or_else(|_| Err(bug("an adapter panicked")));
         if let Err(error) = &result {
             tracing::debug!(%error, "the log could not be followed; trying again");
         }
@@ -131,37 +181,43 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             let _ = done.send(result.clone());
         }
         if shared.is_stopped() {
-            save(&shared).await;
             // Whoever came since is refused by the dropped sender.
             lock(&follower.waiting).clear();
             return;
         }
-        wait(&shared, failed, took).await;
+        wait(&shared, failed, gathered.due).await;
     }
 }
 
-async fn wait(shared: &Shared, failed: bool, took: Duration) {
+/// Reads what is new, and writes the lists if it is time.
+async fn round(
+    shared: &Arc<Shared>,
+    gathered: &mut Gathered,
+    asked: bool,
+) -> Result<(), ChatError> {
+    let mut result = Ok(());
+    for partition in 0..shared.partitions {
+        // One partition that cannot be read does not hold up the others.
+        let read = read_to_end(shared, gathered, PartitionId(partition)).await;
+        result = result.and(read);
+    }
+    let due = gathered.due.is_some_and(|due| due <= Instant::now());
+    if (asked || due) && gathered.due.is_some() {
+        result = result.and(write_lists(shared, gathered).await);
+    }
+    result
+}
+
+/// Waits for something to do: a ring, a caller, the poll timer, lists that are due.
+async fn wait(shared: &Shared, failed: bool, due: Option<Instant>) {
     let follower = &shared.follower;
-    if failed {
+    let poll = Instant::now() + if failed { RETRY_WAIT } else { shared.config.poll_interval };
+    let timer = tokio::time::sleep_until(due.filter(|_| !failed).map_or(poll, |due| due.min(poll)));
+    tokio::pin!(timer);
+    // What this process appended itself is delivered already; its lists can wait for the timer.
+    while failed || !follower.urgent.load(Ordering::Acquire) {
         tokio::select! {
-            () = tokio::time::sleep(RETRY_WAIT) => {}
-            () = shared.stopped() => {}
-        }
-        return;
-    }
-    tokio::select! {
-        () = follower.wake.notified() => {}
-        () = tokio::time::sleep(shared.config.poll_interval) => return,
-        () = shared.stopped() => return,
-    }
-    // Own events only: gather, so that a chat with many messages is one change of each list, and
-    // longer when the lists are many, so that they take a small part of the time.
-    let delay = shared.config.list_delay.max((took * PASS_SHARE).min(MAX_GATHER));
-    let gather = tokio::time::sleep(delay);
-    tokio::pin!(gather);
-    while !follower.urgent.load(Ordering::Acquire) {
-        tokio::select! {
-            () = &mut gather => return,
+            () = &mut timer => return,
             () = follower.wake.notified() => {}
             () = shared.stopped() => return,
         }
@@ -174,7 +230,11 @@ pub(super) async fn listen(shared: Arc<Shared>) {
         return;
     };
     loop {
-        let Ok(mut rings) = bus.subscribe(&topic).await else {
+        let subscribed = tokio::select! {
+            subscribed = bus.subscribe(&topic) => subscribed,
+            () = shared.stopped() => return,
+        };
+        let Ok(mut rings) = subscribed else {
             tokio::select! {
                 () = tokio::time::sleep(RETRY_WAIT) => continue,
                 () = shared.stopped() => return,
@@ -211,43 +271,38 @@ pub(super) async fn ring(shared: Arc<Shared>) {
             () = shared.stopped() => return,
         }
         let version = Version(*appended.borrow_and_update());
-        shared.publish(&[Signal { topic: topic.clone(), body: SignalBody::Ring(version) }]).await;
+        let ring = [Signal { topic: topic.clone(), body: SignalBody::Ring(version) }];
+        tokio::select! {
+            () = shared.publish(&ring) => {}
+            () = shared.stopped() => return,
+        }
     }
 }
 
-async fn read_to_end(shared: &Arc<Shared>) -> Result<(), ChatError> {
-    for partition in 0..shared.partitions {
-        let partition = PartitionId(partition);
-        while !read_some(shared, partition).await? {}
-    }
-    Ok(())
-}
-
-/// Chats that change the lists in one go. Many pages of a busy log are few changes.
-const CHATS_PER_UPDATE: usize = 4_096;
-/// Events that are read before the lists are brought up to date.
-const EVENTS_PER_UPDATE: usize = 65_536;
-
-/// Reads pages of the log, then brings the lists up to date with them. True: this was the end.
-async fn read_some(shared: &Arc<Shared>, partition: PartitionId) -> Result<bool, ChatError> {
-    let start = cursor(shared, partition).read;
-    let (mut from, mut read, mut end) = (start, 0, false);
-    let mut changes: HashMap<ChatId, ChatChange> = HashMap::new();
-    while !end && changes.len() < CHATS_PER_UPDATE && read < EVENTS_PER_UPDATE {
+/// Reads a partition to its end: wakes the tails of this process for what others appended, tells
+/// who watches, and gathers what the lists need.
+async fn read_to_end(
+    shared: &Arc<Shared>,
+    gathered: &mut Gathered,
+    partition: PartitionId,
+) -> Result<(), ChatError> {
+    loop {
+        let from = cursor(shared, partition).read;
         let limit = PageLimit::events(PageLimit::MAX_EVENTS);
         let page = shared.store.read_log(partition, from, limit).await?;
-        end = page.next >= page.head;
-        from = page.next;
-        read += page.events.len();
-        collect(shared, &page.events, &mut changes);
+        let mut fresh = HashMap::new();
+        collect(shared, &page.events, &mut fresh);
+        shared.counters.log_events.fetch_add(page.events.len() as u64, Ordering::Relaxed);
+        deliver(shared, &fresh).await?;
+        gathered.note(shared, fresh, page.events.len());
+        set_cursor(shared, partition, |cursor| cursor.read = page.next);
+        if gathered.is_full() {
+            write_lists(shared, gathered).await?;
+        }
+        if page.next >= page.head {
+            return Ok(());
+        }
     }
-    shared.counters.log_events.fetch_add(read as u64, Ordering::Relaxed);
-    take(shared, changes).await?;
-    set_cursor(shared, partition, |cursor| cursor.read = from);
-    if from > start {
-        save_partition(shared, partition).await;
-    }
-    Ok(end)
 }
 
 fn collect(
@@ -268,22 +323,72 @@ fn collect(
     }
 }
 
-async fn take(shared: &Arc<Shared>, changes: HashMap<ChatId, ChatChange>) -> Result<(), ChatError> {
-    let mut moves = Vec::new();
+/// Brings what others appended to those who listen and watch here.
+async fn deliver(
+    shared: &Arc<Shared>,
+    changes: &HashMap<ChatId, ChatChange>,
+) -> Result<(), ChatError> {
+    let watched = !shared.watchers.is_empty();
     for (id, change) in changes {
-        let cell = shared.cached_cell(&id);
-        let version = cell.as_ref().map_or(Version::ZERO, |cell| cell.lock().state.version);
-        // What this process appended itself has been told when it was appended.
-        let foreign = version < change.version;
-        if let Some(cell) = cell
-            && foreign
-            && cell.lock().tail.is_some()
-        {
-            shared.refresh(&cell).await?;
+        let cell = match shared.cached_cell(id) {
+            Some(cell) => cell,
+            None if watched => shared.cell(id)?,
+            None => continue,
+        };
+        let (behind, live, untold) = {
+            let inner = cell.lock();
+            let behind = !inner.loaded || inner.state.version < change.version;
+            (behind, inner.tail.is_some(), inner.told < change.version)
+        };
+        let tell = watched && untold;
+        if behind && (live || tell) && !refreshed(shared, &cell).await? {
+            continue;
         }
-        gather(shared, &id, &change, foreign, &mut moves).await?;
+        if tell {
+            let mut inner = cell.lock();
+            inner.told = inner.told.max(inner.state.version);
+            shared.watchers.tell_members(&inner.state, id);
+        }
+        if watched {
+            // Those whose membership ended are no members any more, and want to know.
+            change.moved.iter().for_each(|user| shared.watchers.tell(user, id));
+        }
     }
-    list::update(shared, moves).await
+    Ok(())
+}
+
+/// Brings a chat up to date. False: it cannot be read, and trying again will not help; the others
+/// go on without it.
+async fn refreshed(shared: &Arc<Shared>, cell: &Arc<ChatCell>) -> Result<bool, ChatError> {
+    match shared.refresh(cell).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error) => {
+            shared.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(chat = %cell.id, %error, "a chat cannot be read");
+            Ok(false)
+        }
+    }
+}
+
+/// Writes the lists for everything that was gathered, and saves how far they have come.
+async fn write_lists(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<(), ChatError> {
+    let began = Instant::now();
+    let mut moves = Vec::new();
+    for (id, change) in &gathered.changes {
+        gather(shared, id, change, &mut moves).await?;
+        if moves.len() >= MOVES_PER_UPDATE {
+            list::update(shared, std::mem::take(&mut moves)).await?;
+        }
+    }
+    list::update(shared, moves).await?;
+    *gathered = Gathered { took: began.elapsed(), ..Gathered::default() };
+    for partition in 0..shared.partitions {
+        let partition = PartitionId(partition);
+        set_cursor(shared, partition, |cursor| cursor.listed = cursor.read);
+        save_partition(shared, partition).await;
+    }
+    Ok(())
 }
 
 /// Notes what an event means for the lists.
@@ -304,16 +409,14 @@ fn note(shared: &Shared, change: &mut ChatChange, stored: &RecordedEvent) {
     }
 }
 
-/// Works out what the lists say after a change of a chat, and tells who watches.
+/// Works out what the lists say after a change of a chat.
 async fn gather(
     shared: &Arc<Shared>,
     id: &ChatId,
     change: &ChatChange,
-    foreign: bool,
     moves: &mut Vec<ListChange>,
 ) -> Result<(), ChatError> {
-    let told = foreign && !shared.watchers.is_empty();
-    if !change.all_moved && change.moved.is_empty() && !told {
+    if !change.all_moved && change.moved.is_empty() {
         return Ok(());
     }
     let cell = shared.cell(id)?;
@@ -321,8 +424,8 @@ async fn gather(
         let inner = cell.lock();
         !inner.loaded || inner.state.version < change.version
     };
-    if stale {
-        shared.refresh(&cell).await?;
+    if stale && !refreshed(shared, &cell).await? {
+        return Ok(());
     }
     let inner = cell.lock();
     let state = &inner.state;
@@ -337,25 +440,19 @@ async fn gather(
     }
     let gone = |user: &&UserId| !change.all_moved || state.active(user).is_none();
     moves.extend(change.moved.iter().filter(gone).map(entry));
-    if told {
-        shared.watchers.tell_members(state, id);
-        for user in &change.moved {
-            shared.watchers.tell(user, id);
-        }
-    }
     Ok(())
 }
 
 /// Saves how far the lists have come, best effort: what is not saved is done again.
 async fn save_partition(shared: &Shared, partition: PartitionId) {
-    let Cursor { read, saved } = cursor(shared, partition);
-    if read.0 <= saved.0 {
+    let Cursor { listed, saved, .. } = cursor(shared, partition);
+    if listed.0 <= saved.0 {
         return;
     }
     let Ok(view) = checkpoint_view(partition) else {
         return;
     };
-    let next = Checkpoint(read.0);
+    let next = Checkpoint(listed.0);
     let batch = ViewBatch { view, expected: saved, next, ops: Vec::new() };
     match shared.views.commit(&[batch]).await.pop() {
         Some(Ok(())) => set_cursor(shared, partition, |cursor| cursor.saved = next),
@@ -370,15 +467,9 @@ async fn save_partition(shared: &Shared, partition: PartitionId) {
     }
 }
 
-async fn save(shared: &Shared) {
-    for partition in 0..shared.partitions {
-        save_partition(shared, PartitionId(partition)).await;
-    }
-}
-
 fn cursor(shared: &Shared, partition: PartitionId) -> Cursor {
     let cursors = lock(&shared.follower.cursors);
-    let start = Cursor { read: Position::ZERO, saved: Checkpoint::ZERO };
+    let start = Cursor { read: Position::ZERO, listed: Position::ZERO, saved: Checkpoint::ZERO };
     usize::try_from(partition.0).ok().and_then(|at| cursors.get(at).copied()).unwrap_or(start)
 }
 

@@ -10,8 +10,8 @@ use super::list::{self, ChatListQuery, ChatPage};
 use super::presence::PresenceGuard;
 use super::shared::Shared;
 use super::watch::ChatWatch;
-use crate::domain::{ChatCreated, NewGroup, command_event_id, decide_creation};
-use crate::id::{ChatId, CommandId, EventId, UserId};
+use crate::domain::{ChatCreated, NewGroup, command_event_id, creation_event_id, decide_creation};
+use crate::id::{ChatId, CommandId, UserId};
 
 /// Acts as one user. Copies are cheap.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl UserHandle {
     ) -> Result<Created, ChatError> {
         let cell = self.shared().cell(&chat)?;
         // Whoever makes the chat, the event is the same one.
-        let id = creation_event_id(&chat)?;
+        let id = creation_event_id(&chat);
         let asked = Asked::Create { created, existing_is_fine };
         let ack = execute(self.shared(), &cell, self.user.clone(), asked, id, Keyed::Yes).await?;
         Ok(Created { chat, ack })
@@ -133,14 +133,6 @@ impl UserHandle {
     #[must_use]
     pub fn connect(&self) -> PresenceGuard {
         PresenceGuard::new(Arc::clone(self.shared()), self.user.clone())
-    }
-}
-
-fn creation_event_id(chat: &ChatId) -> Result<EventId, ChatError> {
-    let (nobody, key) = (UserId::new("system"), CommandId::new("create"));
-    match (nobody, key) {
-        (Ok(nobody), Ok(key)) => Ok(command_event_id(chat, &nobody, &key)),
-        (Err(error), _) | (_, Err(error)) => Err(super::shared::bug(error)),
     }
 }
 

@@ -183,6 +183,7 @@ impl Shared {
         records.reverse();
         records.extend(newer.records);
         let messages = self.messages(cell, records).await?;
+        let messages = self.as_of_end(cell, &view, messages).await?;
         Ok(HistoryPage {
             messages,
             found_oldest: older.end,
@@ -281,6 +282,61 @@ impl Shared {
         }
     }
 
+    /// Messages as somebody may see them whose membership has ended: without what was changed after
+    /// that, but for deletions.
+    async fn as_of_end(
+        &self,
+        cell: &ChatCell,
+        view: &View,
+        messages: Vec<Arc<MessageState>>,
+    ) -> Result<Vec<Arc<MessageState>>, ChatError> {
+        let last = view.last();
+        if view.member.is_active() {
+            return Ok(messages);
+        }
+        let mut shown = Vec::with_capacity(messages.len());
+        for message in messages {
+            if message.at <= last || message.deleted.is_some() {
+                shown.push(message);
+                continue;
+            }
+            let mut past = MessageState::clone(&message);
+            past.edits.retain(|edit| *edit <= last);
+            // Who reacted with what at that time is not kept apart.
+            past.reactions.clear();
+            past.at = last;
+            let version = past.edits.last().copied().unwrap_or(past.seq);
+            let record = self.event_at(cell, version).await?;
+            match &record.event {
+                ChatEvent::MessageSent(e) => {
+                    past.text = Arc::clone(&e.text);
+                    past.mentions.clone_from(&e.mentions);
+                    past.mention_all = e.mention_all;
+                    past.edited_at = None;
+                }
+                ChatEvent::MessageEdited(e) => {
+                    past.text = Arc::clone(&e.text);
+                    past.mentions.clone_from(&e.mentions);
+                    past.mention_all = e.mention_all;
+                    past.edited_at = Some(record.at);
+                }
+                _ => return Err(bug("the text of a message is not where it was")),
+            }
+            shown.push(Arc::new(past));
+        }
+        Ok(shown)
+    }
+
+    /// The event of a version that is known to be there.
+    async fn event_at(&self, cell: &ChatCell, version: Version) -> Result<ChatRecord, ChatError> {
+        let from = Version(version.0.saturating_sub(1));
+        let limit = PageLimit::events(1);
+        let page = self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
+        let stored = page.events.first();
+        let missing = || bug("an event that was folded in is not there");
+        Ok(self.record(stored.ok_or_else(missing)?))
+    }
+
     /// The message of this version as it stands, if there is one.
     async fn message_at(
         &self,
@@ -307,7 +363,8 @@ impl Shared {
         let view = self.view(cell, user)?;
         let seq = self.fetch_message(cell, id).await?;
         let seq = seq.filter(|seq| view.member.sees(*seq)).ok_or(Rejection::MessageNotFound)?;
-        let message = self.message_at(cell, seq).await?;
+        let found = self.message_at(cell, seq).await?.into_iter().collect();
+        let message = self.as_of_end(cell, &view, found).await?.pop();
         message.ok_or_else(|| Rejection::MessageNotFound.into())
     }
 
@@ -323,13 +380,7 @@ impl Shared {
         }
         let mut versions = Vec::new();
         for version in std::iter::once(&message.seq).chain(&message.edits) {
-            let from = Version(version.0.saturating_sub(1));
-            let limit = PageLimit::events(1);
-            let page =
-                self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
-            let Some(record) = page.events.first().map(|stored| self.record(stored)) else {
-                return Err(bug("an event that was folded in is not there"));
-            };
+            let record = self.event_at(cell, *version).await?;
             let text = match &record.event {
                 ChatEvent::MessageSent(e) => Arc::clone(&e.text),
                 ChatEvent::MessageEdited(e) => Arc::clone(&e.text),

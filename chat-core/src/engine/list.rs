@@ -186,13 +186,11 @@ fn row_ops(
         return Ok(());
     }
     let activity = change.activity.unwrap_or_default();
-    if old.is_some() && old_activity == activity {
-        return Ok(());
-    }
-    if old_activity != Timestamp::default() {
+    // The row is written even if the place in the list stays: an older change must not win later.
+    if old_activity != activity && old_activity != Timestamp::default() {
         ops.push(ViewOp::Delete(order_key(old_activity, &change.chat)?));
     }
-    if activity != Timestamp::default() {
+    if old_activity != activity && activity != Timestamp::default() {
         ops.push(ViewOp::Put(order_key(activity, &change.chat)?, Arc::from([])));
     }
     let mut row = Vec::with_capacity(16);

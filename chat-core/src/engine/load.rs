@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::cell::{CellInner, ChatCell};
+use super::cell::{CellInner, ChatCell, Messages};
 use super::error::ChatError;
 use super::shared::{Shared, bug};
 use super::tail::ChatRecord;
@@ -17,6 +17,15 @@ use crate::id::{Checkpoint, ProjectionName, Version, ViewKey};
 use crate::ports::{
     Direction, KeyRange, PageLimit, ViewBatch, ViewError, ViewGet, ViewId, ViewOp, ViewPage,
 };
+
+/// What was read of a chat's snapshot.
+struct Loaded {
+    state: ChatState,
+    /// The version up to which the views hold what changed; zero if they cannot be used.
+    flushed: Version,
+    /// The checkpoint that the views have.
+    saved: Checkpoint,
+}
 
 const PROJECTION: &str = "chat";
 const CORE_KEY: &str = "core";
@@ -29,14 +38,19 @@ impl Shared {
         let Some(round) = cell.refresh.enter().await else {
             return Ok(());
         };
-        let loaded = cell.lock().loaded;
-        if !loaded {
-            let (state, flushed) = self.load_snapshot(cell).await?;
-            let mut inner = cell.lock();
-            inner.state = state;
-            inner.flushed = flushed;
-        }
+        let mut load = !cell.lock().loaded;
         loop {
+            let loaded_now = std::mem::take(&mut load);
+            if loaded_now {
+                let loaded = self.load_snapshot(cell).await?;
+                let mut inner = cell.lock();
+                inner.state = loaded.state;
+                inner.flushed = loaded.flushed;
+                inner.saved = loaded.saved;
+                // What was fetched before knew nothing of this snapshot.
+                inner.messages = Messages::default();
+                inner.preview = None;
+            }
             let from = cell.lock().state.version;
             let limit = PageLimit::events(PageLimit::MAX_EVENTS);
             let page =
@@ -44,6 +58,16 @@ impl Shared {
             let last = page.events.last().map(|event| event.version);
             let records = page.events.iter().map(|event| self.record(event)).collect();
             let mut inner = cell.lock();
+            if page.head < from {
+                // Another incarnation of the store, which lost the end of this chat. A snapshot
+                // that was read just now is not of this log either.
+                tracing::error!(chat = %cell.id, "the store lost the end of a chat; reading it anew");
+                inner.forget_lost_log();
+                drop(inner);
+                self.set_live(cell, false);
+                load = !loaded_now;
+                continue;
+            }
             inner.apply(records);
             if last.is_none_or(|last| last >= page.head) || inner.state.version >= page.head {
                 inner.loaded = true;
@@ -73,29 +97,31 @@ impl Shared {
         ChatRecord { version, id, at, event }
     }
 
-    async fn load_snapshot(&self, cell: &ChatCell) -> Result<(ChatState, Version), ChatError> {
+    async fn load_snapshot(&self, cell: &ChatCell) -> Result<Loaded, ChatError> {
         let view = chat_view(cell)?;
         // The keys of the state and the tally stand before those of the messages.
         let mut range = KeyRange { start: None, end: Some(key(MESSAGE_PREFIX)?) };
         let first = self.scan(&view, &range).await?;
-        let (checkpoint, mut finished) = (first.checkpoint, first.finished);
+        let (saved, mut finished) = (first.checkpoint, first.finished);
+        // Nothing there, of another form, broken, or changed while it was read: the events say it
+        // all, and the next snapshot is written whole.
+        let anew = Loaded { state: ChatState::default(), flushed: Version::ZERO, saved };
         let mut entries = first.entries;
         // More than one page: a chat of more than 60 million events.
         while let Some((last, _)) = entries.last().filter(|_| !finished) {
             range.start = Some(key(&format!("{last} "))?);
             let page = self.scan(&view, &range).await?;
-            if page.checkpoint != checkpoint {
-                return Ok((ChatState::default(), Version::ZERO));
+            if page.checkpoint != saved {
+                return Ok(anew);
             }
             finished = page.finished;
             entries.extend(page.entries);
         }
-        let state = read_snapshot(&entries);
-        match state {
-            Some(state) if state.version.0 == checkpoint.0 => Ok((state, Version(checkpoint.0))),
-            // Nothing there, of another form, broken, or changed while it was read: the events say
-            // it all. The rows of single messages stay right, as each carries its own version.
-            _ => Ok((ChatState::default(), Version::ZERO)),
+        match read_snapshot(&entries) {
+            Some(state) if state.version.0 == saved.0 => {
+                Ok(Loaded { state, flushed: Version(saved.0), saved })
+            }
+            _ => Ok(anew),
         }
     }
 
@@ -106,11 +132,16 @@ impl Shared {
 
     /// Brings a message into the cell's memory. Answers where it is; `None`: there is no such one.
     pub(super) async fn fetch_message(
-        &self,
-        cell: &ChatCell,
+        self: &Arc<Self>,
+        cell: &Arc<ChatCell>,
         id: MessageId,
     ) -> Result<Option<Version>, ChatError> {
         loop {
+            // Only a loaded chat knows which messages have changed since they were sent.
+            let loaded = cell.lock().loaded;
+            if !loaded {
+                self.refresh(cell).await?;
+            }
             let (place, flushed) = {
                 let inner = cell.lock();
                 let place = inner.messages.place(id);
@@ -131,11 +162,10 @@ impl Shared {
             let message = self.saved_message(cell, seq, flushed).await?.unwrap_or(original);
             let mut inner = cell.lock();
             // A snapshot in between may have moved changes from memory to the views.
-            if inner.flushed != flushed {
+            if inner.flushed != flushed || !inner.loaded {
                 continue;
             }
-            let policy = inner.state.reactions;
-            inner.messages.insert(message, policy, flushed);
+            inner.insert_message(message);
             return Ok(Some(seq));
         }
     }
@@ -171,9 +201,8 @@ impl Shared {
             let page = self.scan(&view, &range).await?;
             let rows = page.entries.iter();
             messages.extend(rows.filter_map(|(_, row)| serde_json::from_slice(row).ok()));
-            let next = messages.last().map(|message: &MessageState| message.seq.next());
-            match next {
-                Some(next) if !page.finished => range.start = Some(message_key(next)?),
+            match page.entries.last() {
+                Some((last, _)) if !page.finished => range.start = Some(key(&format!("{last} "))?),
                 _ => return Ok(messages),
             }
         }
@@ -192,6 +221,10 @@ impl Shared {
             }
             let (since, version) = (inner.flushed, inner.state.version);
             let mut ops = Vec::new();
+            if since == Version::ZERO && inner.saved != Checkpoint::ZERO {
+                // What stands there could not be used; nothing of it shall stay.
+                ops.push(ViewOp::Clear);
+            }
             let core = inner.state.write_core().ok_or_else(|| bug("a state without JSON form"))?;
             ops.push(ViewOp::Put(key(CORE_KEY)?, core.into()));
             for (chunk, bytes) in inner.state.write_tally(since) {
@@ -201,17 +234,28 @@ impl Shared {
                 let row = serde_json::to_vec(&*message).map_err(bug)?;
                 ops.push(ViewOp::Put(message_key(message.seq)?, row.into()));
             }
-            let (expected, next) = (Checkpoint(since.0), Checkpoint(version.0));
+            let (expected, next) = (inner.saved, Checkpoint(version.0));
             (ViewBatch { view, expected, next, ops }, version)
         };
         let result = self.views.commit(std::slice::from_ref(&batch)).await.pop();
         let mut inner = cell.lock();
         match result {
-            Some(Ok(())) => inner.flushed = version,
-            // Only a snapshot that covers what this one covers makes it unnecessary: changes that
-            // it lacks must stay in memory.
-            Some(Err(ViewError::CheckpointMoved { actual, .. })) => {
+            Some(Ok(())) => {
+                inner.flushed = version;
+                inner.saved = Checkpoint(version.0);
+            }
+            // Another process's snapshot that covers what this one's memory has forgotten is as
+            // good; what it lacks stays in memory.
+            Some(Err(ViewError::CheckpointMoved { actual, .. }))
+                if actual.0 >= inner.flushed.0 && inner.flushed != Version::ZERO =>
+            {
                 inner.flushed = Version(actual.0).min(version);
+                inner.saved = actual;
+            }
+            // The views were emptied, or hold what another process made of a broken snapshot.
+            Some(Err(ViewError::CheckpointMoved { .. })) => {
+                inner.loaded = false;
+                return Ok(());
             }
             Some(Err(error)) => return Err(error.into()),
             None => return Err(bug("the views gave no answer")),
@@ -231,6 +275,7 @@ impl Shared {
             let page =
                 self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
             let Some(stored) = page.events.first() else {
+                cell.lock().messages.forget(seq);
                 continue;
             };
             let record = self.record(stored);
@@ -241,9 +286,7 @@ impl Shared {
             let flushed = cell.lock().flushed;
             let original = MessageState::sent(record.id.into(), seq, record.at, sent);
             let message = self.saved_message(cell, seq, flushed).await?.unwrap_or(original);
-            let mut inner = cell.lock();
-            let policy = inner.state.reactions;
-            inner.messages.insert(message, policy, flushed);
+            cell.lock().insert_message(message);
         }
         Ok(())
     }
@@ -258,10 +301,10 @@ impl Shared {
                 behind
             };
             if behind {
+                let _flushing = Flushing(&cell);
                 if let Err(error) = self.write_snapshot(&cell).await {
                     tracing::debug!(chat = %cell.id, %error, "no snapshot written");
                 }
-                cell.lock().flushing = false;
             }
         }
     }
@@ -272,7 +315,8 @@ pub(super) fn wants_snapshot(shared: &Shared, inner: &mut CellInner) -> bool {
     // The state is written whole, so that large chats are written less often.
     let size = inner.state.members.len() as u64 / 4;
     let every = shared.config.snapshot_every.max(size).max(1);
-    let due = inner.state.version.0 - inner.flushed.0.min(inner.state.version.0) >= every;
+    let behind = inner.state.version.0 - inner.flushed.0.min(inner.state.version.0);
+    let due = behind >= every && inner.state.version >= inner.next_snapshot;
     let wants = inner.loaded && due && !inner.flushing && !shared.is_stopped();
     inner.flushing |= wants;
     wants
@@ -282,12 +326,24 @@ pub(super) fn spawn_snapshot(shared: &Arc<Shared>, cell: &Arc<ChatCell>) {
     let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
     let writing = Arc::clone(&shared);
     writing.spawn(async move {
+        let _flushing = Flushing(&cell);
         if let Err(error) = shared.write_snapshot(&cell).await {
-            // Loading the chat takes longer; the next event tries again.
             tracing::debug!(chat = %cell.id, %error, "no snapshot written");
+            // Loading the chat takes longer; as many events later it is tried again.
+            let mut inner = cell.lock();
+            let version = inner.state.version.0.saturating_add(shared.config.snapshot_every);
+            inner.next_snapshot = Version(version);
         }
-        cell.lock().flushing = false;
     });
+}
+
+/// Marks a snapshot as written or given up, whatever ended the writing.
+struct Flushing<'a>(&'a ChatCell);
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().flushing = false;
+    }
 }
 
 fn read_snapshot(entries: &[(ViewKey, Arc<[u8]>)]) -> Option<ChatState> {

@@ -2,9 +2,8 @@
 //! others over the bus; what another process said lapses unless it says so again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -12,9 +11,9 @@ use tokio::time::Instant;
 
 use super::cell::ChatCell;
 use super::shared::{Shared, chat_topic, lock};
-use super::tail::ChatSignal;
+use super::tail::{ChatSignal, Tail};
 use crate::event::Json;
-use crate::id::{ChatId, Topic, UserId};
+use crate::id::{Topic, UserId};
 use crate::ports::{BusItem, Signal, SignalBody};
 
 #[derive(Debug, Default)]
@@ -70,15 +69,17 @@ impl PresenceGuard {
 
 impl Drop for PresenceGuard {
     fn drop(&mut self) {
+        // Without a runtime nobody could end the grace.
+        let can_wait = !self.shared.is_stopped() && tokio::runtime::Handle::try_current().is_ok();
         let mut connections = 0;
         let mut last = false;
         change(&self.shared, &self.user, |online| {
             online.devices = online.devices.saturating_sub(1);
             connections = online.connections;
-            last = online.devices == 0;
+            last = online.devices == 0 && can_wait;
             online.grace = last;
         });
-        if !last || self.shared.is_stopped() || tokio::runtime::Handle::try_current().is_err() {
+        if !last {
             return;
         }
         let (shared, user) = (Arc::clone(&self.shared), self.user.clone());
@@ -180,40 +181,43 @@ pub(super) fn online_members(shared: &Shared, cell: &ChatCell) -> Vec<UserId> {
     members
 }
 
-/// Hears what other processes say of a chat, for as long as somebody listens to it here.
-pub(super) async fn listen_to_chat(shared: Arc<Shared>, chat: ChatId) {
-    let (Some(bus), Some(topic)) = (shared.bus.clone(), chat_topic(&chat)) else {
+/// Hears what other processes say of a chat, for as long as somebody listens to this tail.
+pub(super) async fn listen_to_chat(shared: Arc<Shared>, cell: Weak<ChatCell>, tail: Weak<Tail>) {
+    let chat = cell.upgrade().map(|cell| cell.id.clone());
+    let (Some(bus), Some(topic)) = (shared.bus.clone(), chat.as_ref().and_then(chat_topic)) else {
         return;
     };
-    let Ok(mut signals) = bus.subscribe(&topic).await else {
-        return;
-    };
+    let mut signals = None;
     loop {
-        let item = tokio::select! {
-            item = signals.next() => item,
-            // Ends with the last listener, at the latest a round later.
-            () = tokio::time::sleep(shared.config.poll_interval) => {
-                if shared.live_cell(&chat).is_none() { return } else { continue }
-            }
-            () = shared.stopped() => return,
-        };
-        let Some(item) = item else {
-            return;
-        };
-        let Some(cell) = shared.live_cell(&chat) else {
-            return;
-        };
-        if let Some(Told::Typing { node, user, on, counter }) = told(&item)
-            && node != shared.node
-        {
-            let tail = {
-                let inner = cell.lock();
-                inner.state.active(&user).and_then(|_| inner.tail.clone())
-            };
-            if let Some(tail) = tail {
-                tail.typing(&user, on, counter, Instant::now() + shared.config.typing_ttl);
+        if signals.is_none() {
+            tokio::select! {
+                subscribed = bus.subscribe(&topic) => signals = subscribed.ok(),
+                () = shared.stopped() => return,
             }
         }
+        let item = tokio::select! {
+            item = next(&mut signals) => Some(item),
+            () = tokio::time::sleep(SWEEP) => None,
+            () = shared.stopped() => return,
+        };
+        let (Some(cell), Some(tail)) = (cell.upgrade(), tail.upgrade()) else {
+            return;
+        };
+        match item {
+            Some(Some(item)) => hear_typing(&shared, &cell, &tail, &item),
+            // The bus ended the stream; the next round asks for another.
+            Some(None) => signals = None,
+            None => {}
+        }
+    }
+}
+
+fn hear_typing(shared: &Shared, cell: &ChatCell, tail: &Arc<Tail>, item: &BusItem) {
+    let Some(Told::Typing { node, user, on, counter }) = told(item) else {
+        return;
+    };
+    if node != shared.node && cell.lock().state.active(&user).is_some() {
+        tail.typing(&user, on, counter, Instant::now() + shared.config.typing_ttl);
     }
 }
 
@@ -225,7 +229,10 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         if signals.is_none()
             && let (Some(bus), Some(topic)) = (&shared.bus, presence_topic())
         {
-            signals = bus.subscribe(&topic).await.ok();
+            tokio::select! {
+                subscribed = bus.subscribe(&topic) => signals = subscribed.ok(),
+                () = shared.stopped() => return,
+            }
         }
         let item = tokio::select! {
             item = next(&mut signals) => Some(item),

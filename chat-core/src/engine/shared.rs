@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -79,6 +80,11 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Arc<Self> {
+        let mut config = parts.config;
+        // Zero would mean to work without a pause, or to give nothing.
+        config.poll_interval = config.poll_interval.max(Duration::from_millis(1));
+        config.history_page = config.history_page.max(1);
+        config.cached_chats = config.cached_chats.max(1);
         let node = parts.ids.event_id(parts.clock.now()).to_string();
         Arc::new(Self {
             store: parts.store,
@@ -87,7 +93,7 @@ impl Shared {
             clock: parts.clock,
             ids: parts.ids,
             limits: parts.limits,
-            config: parts.config,
+            config,
             partitions: parts.partitions,
             token_key: parts.token_key,
             node,
@@ -149,10 +155,6 @@ impl Shared {
 
     pub(super) fn live_cells(&self) -> Vec<Arc<ChatCell>> {
         lock(&self.live).values().cloned().collect()
-    }
-
-    pub(super) fn live_cell(&self, id: &ChatId) -> Option<Arc<ChatCell>> {
-        lock(&self.live).get(id).cloned()
     }
 
     pub(super) fn set_live(&self, cell: &Arc<ChatCell>, live: bool) {

@@ -9,7 +9,7 @@ use super::cell::ChatCell;
 use super::error::ChatError;
 use super::presence;
 use super::shared::Shared;
-use super::tail::{ChatRecord, ChatSignal, EventBatch, Next, Tail};
+use super::tail::{ChatRecord, ChatSignal, Closed, EventBatch, Next, Tail};
 use super::token::SyncToken;
 use crate::domain::{ChatEvent, Membership, readable};
 use crate::id::{Epoch, UserId, Version};
@@ -116,6 +116,8 @@ pub struct Subscription {
     cursor: Version,
     signal: u64,
     state: State,
+    /// The user may see the chat from its beginning.
+    sees_all: bool,
     tail: Arc<Tail>,
     /// The changes of the tail up to which there is nothing more to give; `None`: look.
     seen: Option<u64>,
@@ -156,11 +158,12 @@ impl Subscription {
         shared.refresh(cell).await?;
         let epoch = shared.epoch().await?;
         let recent = recent_events(shared, cell).await?;
-        let (tail, cursor, state) = {
+        let (tail, cursor, state, sees_all) = {
             let mut inner = cell.lock();
             let head = inner.state.version;
             let member = readable(&inner.state, user)?;
             let (active, joined) = (member.is_active(), member.joined);
+            let sees_all = member.sees_all();
             let (cursor, reset) = match (from, token) {
                 (_, Some((of, _))) if of != epoch => (head, Some(ResetReason::EpochChanged)),
                 (SubscribeFrom::Version(version), _) | (_, Some((_, version)))
@@ -181,12 +184,12 @@ impl Subscription {
                 None if live => State::Live(Behind::CatchUp),
                 None => State::CatchUp,
             };
-            (tail, cursor, state)
+            (tail, cursor, state, sees_all)
         };
         shared.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
         let signal = tail.next_signal();
         let (shared, cell, user) = (Arc::clone(shared), Arc::clone(cell), user.clone());
-        Ok(Self { shared, cell, user, epoch, cursor, signal, state, tail, seen: None })
+        Ok(Self { shared, cell, user, epoch, cursor, signal, state, sees_all, tail, seen: None })
     }
 
     /// Where the reader stands: behind the last event that was given out.
@@ -245,9 +248,13 @@ impl Subscription {
                                 self.end(SubscriptionEnd::Lagged { resume });
                             }
                         },
-                        Next::Closed => {
+                        Next::Closed(Closed::ShuttingDown) => {
                             let resume = self.token();
                             self.end(SubscriptionEnd::ShuttingDown { resume });
+                        }
+                        Next::Closed(Closed::Reset) => {
+                            let reason = ResetReason::EpochChanged;
+                            self.end(SubscriptionEnd::Reset { reason });
                         }
                     }
                 }
@@ -281,8 +288,10 @@ impl Subscription {
         let last = page.events.last().map_or(self.cursor, |event| event.version);
         let records: Vec<_> = page.events.iter().map(|event| self.shared.record(event)).collect();
         let at_end = last >= page.head;
-        if at_end && self.cell.lock().state.version < last {
-            // The tail shall have what was read here, so that going live is without a gap.
+        let behind = self.cell.lock().state.version < page.head;
+        if behind {
+            // The tail shall have what was read here, so that going live is without a gap; and
+            // what was deleted since must not be shown.
             self.shared.refresh(&self.cell).await?;
         }
         let records = {
@@ -294,7 +303,8 @@ impl Subscription {
             });
             let shown: Vec<_> = visible
                 .map(|mut record| {
-                    if !content_may_show(&record, |seq| inner.may_show(seq)) {
+                    let may_show = |seq| inner.may_show(seq) && member.sees(seq);
+                    if !content_may_show(&record, may_show) {
                         record.event = record.event.without_content();
                     }
                     record
@@ -337,16 +347,19 @@ impl Subscription {
         let slice = records.get(from..to).unwrap_or_default();
         self.cursor = slice.last().map_or(self.cursor, |record| record.version);
         // A message that was deleted after this batch came must not be read any more.
-        let stale = deleted > batch.last();
-        if !batch.has_private && !stale {
+        let stale = deleted >= batch.first();
+        let foreign_edits = batch.has_edits && !self.sees_all;
+        if !batch.has_private && !stale && !foreign_edits {
             return (from < to).then(|| Events { records: Arc::clone(records), from, to });
         }
         let inner = self.cell.lock();
+        let member = inner.state.members.get(&self.user);
+        let sees = |seq| member.is_some_and(|member| member.sees(seq));
         let visible = slice
             .iter()
             .filter(|record| record.event.private_to().is_none_or(|user| *user == self.user));
         let shown: Vec<_> = visible
-            .map(|record| match content_may_show(record, |seq| !stale || inner.may_show(seq)) {
+            .map(|record| match content_may_show(record, |seq| inner.may_show(seq) && sees(seq)) {
                 true => record.clone(),
                 false => ChatRecord { event: record.event.without_content(), ..record.clone() },
             })
@@ -359,12 +372,13 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.counters.subscriptions.fetch_sub(1, Ordering::Relaxed);
         let mut inner = self.cell.lock();
-        // The cell and this subscription hold the tail: nobody else listens.
-        let last = inner.tail.as_ref().is_some_and(|tail| Arc::ptr_eq(tail, &self.tail))
-            && Arc::strong_count(&self.tail) == 2;
-        if last {
-            inner.tail = None;
-            self.shared.set_live(&self.cell, false);
+        // Counted under the lock; a tail that was reset is not the cell's any more.
+        if inner.tail.as_ref().is_some_and(|tail| Arc::ptr_eq(tail, &self.tail)) {
+            inner.listeners = inner.listeners.saturating_sub(1);
+            if inner.listeners == 0 {
+                inner.tail = None;
+                self.shared.set_live(&self.cell, false);
+            }
         }
     }
 }
@@ -403,6 +417,7 @@ fn join_tail(
     inner: &mut super::cell::CellInner,
     mut recent: Vec<ChatRecord>,
 ) -> Arc<Tail> {
+    inner.listeners += 1;
     if let Some(tail) = &inner.tail {
         return Arc::clone(tail);
     }
@@ -423,8 +438,8 @@ fn join_tail(
         tail.close();
     } else if shared.bus.is_some() {
         let listening = Arc::clone(shared);
-        let chat = cell.id.clone();
-        shared.spawn(async move { presence::listen_to_chat(listening, chat).await });
+        let (cell, tail) = (Arc::downgrade(cell), Arc::downgrade(&tail));
+        shared.spawn(async move { presence::listen_to_chat(listening, cell, tail).await });
     }
     tail
 }

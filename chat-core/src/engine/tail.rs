@@ -63,6 +63,8 @@ pub(super) struct EventBatch {
     pub(super) ends_memberships: bool,
     /// Some event is for one user only.
     pub(super) has_private: bool,
+    /// Some event holds text of an earlier message.
+    pub(super) has_edits: bool,
     bytes: usize,
 }
 
@@ -70,8 +72,10 @@ impl EventBatch {
     fn new(records: Vec<ChatRecord>) -> Self {
         let ends_memberships = records.iter().any(|record| record.event.ended_member().is_some());
         let has_private = records.iter().any(|record| record.event.private_to().is_some());
+        let edit = |record: &ChatRecord| matches!(record.event, ChatEvent::MessageEdited(_));
+        let has_edits = records.iter().any(edit);
         let bytes = records.iter().map(size).sum();
-        Self { records: records.into(), ends_memberships, has_private, bytes }
+        Self { records: records.into(), ends_memberships, has_private, has_edits, bytes }
     }
 
     pub(super) fn first(&self) -> Version {
@@ -117,7 +121,15 @@ struct Ring {
     /// The number of the first signal in `signals`.
     first_signal: u64,
     typing: HashMap<UserId, Typing>,
-    closed: bool,
+    closed: Option<Closed>,
+}
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Closed {
+    ShuttingDown,
+    /// The store is of another incarnation.
+    Reset,
 }
 
 #[derive(Debug)]
@@ -138,7 +150,7 @@ pub(super) enum Next {
     Wait(u64),
     /// The next event has left the ring.
     Lost,
-    Closed,
+    Closed(Closed),
 }
 
 /// References to a tail up to which its subscribers are woken by who changes it.
@@ -159,7 +171,7 @@ impl Tail {
             signals: VecDeque::new(),
             first_signal: 0,
             typing: HashMap::new(),
-            closed: false,
+            closed: None,
         };
         Self {
             ring: Mutex::new(ring),
@@ -179,14 +191,19 @@ impl Tail {
     /// in a task of its own: who appends to another chat shall not wait for it.
     fn wake(self: &Arc<Self>) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        if Arc::strong_count(self) <= WAKE_INLINE {
-            self.wake.notify_waiters();
-        } else if !self.waking.swap(true, Ordering::SeqCst) {
-            let tail = Arc::clone(self);
-            tokio::spawn(async move {
-                tail.waking.store(false, Ordering::SeqCst);
-                tail.wake.notify_waiters();
-            });
+        let many = Arc::strong_count(self) > WAKE_INLINE;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if many => {
+                if !self.waking.swap(true, Ordering::SeqCst) {
+                    let tail = Arc::clone(self);
+                    runtime.spawn(async move {
+                        tail.waking.store(false, Ordering::SeqCst);
+                        tail.wake.notify_waiters();
+                    });
+                }
+            }
+            // Also where something is dropped outside of a runtime.
+            _ => self.wake.notify_waiters(),
         }
     }
 
@@ -301,7 +318,17 @@ impl Tail {
     }
 
     pub(super) fn close(self: &Arc<Self>) {
-        self.ring().closed = true;
+        self.ring().closed.get_or_insert(Closed::ShuttingDown);
+        self.wake();
+    }
+
+    /// Ends every subscription: what they know is not of the store's log.
+    pub(super) fn reset(self: &Arc<Self>) {
+        let mut ring = self.ring();
+        ring.closed = Some(Closed::Reset);
+        ring.batches.clear();
+        ring.last = Version::ZERO;
+        drop(ring);
         self.wake();
     }
 
@@ -325,12 +352,12 @@ impl Tail {
             });
             if let Some(batch) = next {
                 let signals = ring.first_signal + ring.signals.len() as u64;
-                let all = batch.last() == ring.last && *signal >= signals && !ring.closed;
+                let all = batch.last() == ring.last && *signal >= signals && ring.closed.is_none();
                 return Next::Batch(Arc::clone(batch), ring.deleted, all.then_some(changes));
             }
         }
-        if ring.closed {
-            return Next::Closed;
+        if let Some(closed) = ring.closed {
+            return Next::Closed(closed);
         }
         *signal = (*signal).max(ring.first_signal);
         let index = usize::try_from(*signal - ring.first_signal).unwrap_or(usize::MAX);

@@ -30,10 +30,15 @@ impl Watchers {
 
     /// Tells every member of a chat who watches.
     pub(super) fn tell_members(&self, state: &ChatState, chat: &ChatId) {
-        // There are fewer watches in one process than members in a large chat.
         let users: Vec<UserId> = {
             let by_user = lock(&self.by_user);
-            by_user.keys().filter(|user| state.active(user).is_some()).cloned().collect()
+            // The smaller side is gone through: many watch, or many are members.
+            if state.members.len() <= by_user.len() {
+                let members = state.active_members().map(|(user, _)| user);
+                members.filter(|user| by_user.contains_key(*user)).cloned().collect()
+            } else {
+                by_user.keys().filter(|user| state.active(user).is_some()).cloned().collect()
+            }
         };
         for user in users {
             self.tell(&user, chat);

@@ -1,12 +1,12 @@
 //! Finds what is to be answered, asks the model and sends its reply.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::prompt;
 use crate::domain::{ChatKind, MessageId, MessageState, Rejection, message_event_id};
@@ -41,6 +41,16 @@ pub struct ResponderBuilder {
 pub struct Responder {
     stop: watch::Sender<bool>,
     task: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// How a look at a chat ended.
+enum Attended {
+    /// Nothing is left to answer.
+    Done,
+    /// The store failed for long; look again.
+    Later,
+    /// Only a change of the chat makes another look worth it.
+    GaveUp,
 }
 
 /// Characters of a reply that are taken from a model unless said otherwise.
@@ -91,7 +101,7 @@ impl ResponderBuilder {
         self
     }
 
-    /// How many messages before the question the model sees. Default 40.
+    /// How many messages the model sees, the question among them. Default 40.
     pub fn with_context_messages(mut self, messages: usize) -> Self {
         self.context_messages = messages;
         self
@@ -138,23 +148,25 @@ impl ResponderBuilder {
 
     async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut changes = self.bot.watch();
-        let mut waiting: HashSet<ChatId> = self.unanswered().await;
-        let mut answering: HashSet<ChatId> = HashSet::new();
-        let mut tasks: JoinSet<ChatId> = JoinSet::new();
+        let mut waiting = tokio::select! {
+            waiting = self.unanswered() => waiting,
+            // An error means that the responder was dropped.
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        let mut answering: HashMap<Id, ChatId> = HashMap::new();
+        let mut tasks: JoinSet<Attended> = JoinSet::new();
         loop {
-            let ready: Vec<ChatId> =
-                waiting.iter().filter(|chat| !answering.contains(*chat)).cloned().collect();
+            let busy = |chat: &ChatId| answering.values().any(|other| other == chat);
+            let ready: Vec<ChatId> = waiting.iter().filter(|chat| !busy(chat)).cloned().collect();
             for chat in ready {
                 if tasks.len() >= self.concurrent_chats {
                     break;
                 }
                 waiting.remove(&chat);
-                answering.insert(chat.clone());
                 let responder = Arc::clone(&self);
-                tasks.spawn(async move {
-                    responder.attend(&chat).await;
-                    chat
-                });
+                let attended = chat.clone();
+                let task = tasks.spawn(async move { responder.attend(&attended).await });
+                answering.insert(task.id(), chat);
             }
             tokio::select! {
                 // An error means that the responder was dropped.
@@ -163,8 +175,13 @@ impl ResponderBuilder {
                     Some(chat) => { waiting.insert(chat); }
                     None => return,
                 },
-                Some(done) = tasks.join_next() => if let Ok(chat) = done {
-                    answering.remove(&chat);
+                Some(done) = tasks.join_next_with_id() => {
+                    // A backend that panicked gave up as well.
+                    let (id, attended) =
+                        done.unwrap_or_else(|error| (error.id(), Attended::GaveUp));
+                    if let (Some(chat), Attended::Later) = (answering.remove(&id), attended) {
+                        waiting.insert(chat);
+                    }
                 },
             }
         }
@@ -194,24 +211,25 @@ impl ResponderBuilder {
     }
 
     /// Answers what is unread in a chat, in order, and marks it as read.
-    async fn attend(&self, chat: &ChatId) {
+    async fn attend(&self, chat: &ChatId) -> Attended {
         let chat = self.bot.chat(chat);
         let mut failures = 0;
         loop {
             match self.attend_page(&chat).await {
                 Ok(true) => failures = 0,
-                Ok(false) => return,
+                Ok(false) => return Attended::Done,
                 Err(error) if error.is_retryable() && failures < 8 => {
                     tokio::time::sleep(RETRY_WAIT * (1 << failures)).await;
                     failures += 1;
                 }
+                Err(error) if error.is_retryable() => return Attended::Later,
                 Err(
                     ChatError::Rejected(Rejection::NotMember | Rejection::ChatNotFound)
                     | ChatError::ShuttingDown,
-                ) => return,
+                ) => return Attended::Done,
                 Err(error) => {
                     tracing::warn!(chat = %chat.id(), %error, "the bot gave up on a chat for now");
-                    return;
+                    return Attended::GaveUp;
                 }
             }
         }
