@@ -3,6 +3,7 @@
 //! Run it with `cargo run -p examples --bin ai_participant`. With `OPENAI_API_KEY` (and, for other
 //! servers that speak the same API, `OPENAI_BASE_URL` and `OPENAI_MODEL`) set it asks that model;
 //! without, an offline stand-in answers, and says so.
+#![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //! a break.
 //!
 //! Run it with `cargo run -p examples --bin live_timeline`.
+#![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use chat_core::domain::{ChatEvent, NewGroup};
 use chat_core::{Delivery, Engine, Events, NewMessage, SubscribeFrom, Subscription, UserId};

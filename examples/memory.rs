@@ -1,6 +1,7 @@
 //! The engine in its shortest form: two people, one group, everything in memory.
 //!
 //! Run it with `cargo run -p examples --bin memory`.
+#![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use chat_core::domain::{NewGroup, Role};
 use chat_core::{ChatListQuery, Engine, HistoryQuery, NewMessage, UserId};

@@ -2,6 +2,7 @@
 //! purpose; `tests/own_store_kit.rs` proves it with the public test kit.
 //!
 //! Run it with `cargo run -p examples --bin own_store`.
+#![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 mod plain_store;
 

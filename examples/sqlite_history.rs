@@ -2,6 +2,7 @@
 //!
 //! Run it with `cargo run -p examples --bin sqlite_history -- notes.db "remember the milk"`. The
 //! file can be looked into: `sqlite3 notes.db 'select author, text from chat_messages'`.
+#![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use chat_core::{Engine, HistoryQuery, NewMessage, UserId};
 use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// A clone is another handle on the same list.
 #[derive(Debug, Clone, Default)]
-pub struct PlainStore {
+pub(crate) struct PlainStore {
     log: Arc<Mutex<Vec<Arc<RecordedEvent>>>>,
 }
 

@@ -1,4 +1,5 @@
 //! The store of one's own keeps the contract: every check of the kit, each a test of its own name.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../plain_store/mod.rs"]
 mod plain_store;

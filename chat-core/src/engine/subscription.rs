@@ -119,6 +119,8 @@ pub struct Subscription {
     /// The user may see the chat from its beginning.
     sees_all: bool,
     tail: Arc<Tail>,
+    /// The place among the tail's readers.
+    place: usize,
     /// The changes of the tail up to which there is nothing more to give; `None`: look.
     seen: Option<u64>,
 }
@@ -158,7 +160,7 @@ impl Subscription {
         shared.refresh(cell).await?;
         let epoch = shared.epoch().await?;
         let recent = recent_events(shared, cell).await?;
-        let (tail, cursor, state, sees_all) = {
+        let (tail, place, cursor, state, sees_all) = {
             let mut inner = cell.lock();
             let head = inner.state.version;
             let member = readable(&inner.state, user)?;
@@ -184,12 +186,25 @@ impl Subscription {
                 None if live => State::Live(Behind::CatchUp),
                 None => State::CatchUp,
             };
-            (tail, cursor, state, sees_all)
+            let place = tail.join(cursor);
+            (tail, place, cursor, state, sees_all)
         };
         shared.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
         let signal = tail.next_signal();
         let (shared, cell, user) = (Arc::clone(shared), Arc::clone(cell), user.clone());
-        Ok(Self { shared, cell, user, epoch, cursor, signal, state, sees_all, tail, seen: None })
+        Ok(Self {
+            shared,
+            cell,
+            user,
+            epoch,
+            cursor,
+            signal,
+            state,
+            sees_all,
+            tail,
+            place,
+            seen: None,
+        })
     }
 
     /// Where the reader stands: behind the last event that was given out.
@@ -227,7 +242,7 @@ impl Subscription {
                         self.tail.changed(seen).await;
                         self.seen = None;
                     }
-                    match self.tail.next(self.cursor, &mut self.signal) {
+                    match self.tail.next(self.place, self.cursor, &mut self.signal) {
                         Next::Batch(batch, deleted, nothing_else) => {
                             self.seen = nothing_else;
                             self.state = State::Live(Behind::Lag);
@@ -371,6 +386,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.counters.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.tail.leave(self.place);
         let mut inner = self.cell.lock();
         // Counted under the lock; a tail that was reset is not the cell's any more.
         if inner.tail.as_ref().is_some_and(|tail| Arc::ptr_eq(tail, &self.tail)) {

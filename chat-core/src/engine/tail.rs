@@ -121,6 +121,9 @@ struct Ring {
     /// The number of the first signal in `signals`.
     first_signal: u64,
     typing: HashMap<UserId, Typing>,
+    /// How far each subscriber has read, by its place; `None`: the place is free.
+    readers: Vec<Option<Version>>,
+    free_places: Vec<usize>,
     closed: Option<Closed>,
 }
 
@@ -171,6 +174,8 @@ impl Tail {
             signals: VecDeque::new(),
             first_signal: 0,
             typing: HashMap::new(),
+            readers: Vec::new(),
+            free_places: Vec::new(),
             closed: None,
         };
         Self {
@@ -252,13 +257,11 @@ impl Tail {
         ring.events += batch.records.len();
         ring.bytes += batch.bytes;
         ring.batches.push_back(Arc::new(batch));
+        ring.drop_read();
         while ring.batches.len() > 1
             && (ring.events > self.max_events || ring.bytes > self.max_bytes)
         {
-            if let Some(old) = ring.batches.pop_front() {
-                ring.events -= old.records.len();
-                ring.bytes -= old.bytes;
-            }
+            ring.drop_oldest();
         }
         drop(ring);
         self.wake();
@@ -332,11 +335,31 @@ impl Tail {
         self.wake();
     }
 
-    /// What follows the version `after` and the signal number `signal`.
-    pub(super) fn next(&self, after: Version, signal: &mut u64) -> Next {
+    /// A place for a subscriber that has read up to here.
+    pub(super) fn join(&self, cursor: Version) -> usize {
+        let mut ring = self.ring();
+        if let Some(place) = ring.free_places.pop() {
+            ring.set_reader(place, Some(cursor));
+            return place;
+        }
+        ring.readers.push(Some(cursor));
+        ring.readers.len() - 1
+    }
+
+    /// Gives a place back.
+    pub(super) fn leave(&self, place: usize) {
+        let mut ring = self.ring();
+        ring.set_reader(place, None);
+        ring.free_places.push(place);
+    }
+
+    /// What follows the version `after`, up to which the subscriber at `place` has read, and the
+    /// signal number `signal`.
+    pub(super) fn next(&self, place: usize, after: Version, signal: &mut u64) -> Next {
         // Read before the ring, so that a change in between is not taken for seen.
         let changes = self.changes.load(Ordering::SeqCst);
-        let ring = self.ring();
+        let mut ring = self.ring();
+        ring.set_reader(place, Some(after));
         if after < ring.last {
             let Some(first) = ring.batches.front().map(|batch| batch.first()) else {
                 return Next::Lost;
@@ -377,7 +400,37 @@ impl Tail {
     }
 }
 
+/// Events that stay in the ring although everybody has read them, for those who come back.
+const KEEP: usize = 64;
+
 impl Ring {
+    fn set_reader(&mut self, place: usize, cursor: Option<Version>) {
+        if let Some(reader) = self.readers.get_mut(place) {
+            *reader = cursor;
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(old) = self.batches.pop_front() {
+            self.events -= old.records.len();
+            self.bytes -= old.bytes;
+        }
+    }
+
+    /// Drops what every subscriber has read. Looks at them only once for every so many events.
+    fn drop_read(&mut self) {
+        if self.events < 2 * KEEP {
+            return;
+        }
+        let slowest = self.readers.iter().flatten().min().copied().unwrap_or(self.last);
+        while self.events > KEEP
+            && self.batches.len() > 1
+            && self.batches.front().is_some_and(|batch| batch.last() <= slowest)
+        {
+            self.drop_oldest();
+        }
+    }
+
     fn signal(&mut self, signal: ChatSignal) {
         if self.signals.len() >= MAX_SIGNALS {
             self.signals.pop_front();
