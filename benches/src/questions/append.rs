@@ -12,8 +12,8 @@ use crate::contest::{Entry, contest};
 use crate::load::Load;
 use crate::measure::Figure;
 use crate::plan::Plan;
-use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit};
-use crate::stores::{Role, STREAMS, Subject};
+use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit, count};
+use crate::stores::{Ceiling, Role, STREAMS, Subject};
 
 pub(crate) const CALLERS: &[usize] = &[1, 16, 256, 1_024];
 
@@ -49,16 +49,15 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
 
 async fn ask_one(plan: &Plan, subject: &'static Subject, section: &mut Section) -> Result<()> {
     let ways = ways(subject);
-    let callers = callers(plan);
     let mut entries = Vec::new();
     for ceiling in subject.ceilings {
-        entries
-            .push(Entry::new(format!("{}: {}", subject.name, ceiling.what), move || async move {
-                Ok(vec![ceiling.measure(&plan.data, plan.sample).await?])
-            }));
+        let name = format!("{}: {}", subject.name, ceiling.what);
+        entries.push(Entry::new(name, move || async move {
+            Ok(vec![ceiling.measure(&plan.data, plan.sample).await?])
+        }));
     }
     for way in &ways {
-        for &callers in callers {
+        for &callers in callers(plan) {
             let name = format!("{}: {}, {callers} callers", subject.name, way.name);
             let Way { target, grouped, .. } = *way;
             entries.push(Entry::new(name, move || async move {
@@ -67,58 +66,63 @@ async fn ask_one(plan: &Plan, subject: &'static Subject, section: &mut Section) 
         }
     }
     let mut figures = contest(plan.rounds, entries).await?.into_iter().flatten();
-    let ceilings: Vec<_> = subject.ceilings.iter().zip(figures.by_ref()).collect();
-    let of = |role| ceilings.iter().find(|(ceiling, _)| ceiling.role == role).map(|(_, f)| f);
-    let most = of(Role::Batched).context("no ceiling")?;
+    let ceilings: Ceilings = subject.ceilings.iter().zip(figures.by_ref()).collect();
+    show(plan, subject, &ceilings, &ways, figures, section)
+}
 
-    let mut table = Table::new(
-        subject.name,
-        &["", "callers", "events", "of the batched", "beside single", "beside 16 writers"],
-    );
-    let mut plot = Vec::new();
-    for (ceiling, figure) in &ceilings {
-        let cells = [
-            Cell::Empty,
-            Cell::Figure(figure.clone(), Unit::PerSecond),
-            Cell::Figure(figure.over(most), Unit::Percent),
-            Cell::Empty,
-            Cell::Empty,
-        ];
-        table.row(ceiling.role.name(), cells);
+type Ceilings = Vec<(&'static Ceiling, Figure)>;
+
+fn of(ceilings: &Ceilings, role: Role) -> Option<&Figure> {
+    ceilings.iter().find(|(ceiling, _)| ceiling.role == role).map(|(_, figure)| figure)
+}
+
+fn show(
+    plan: &Plan,
+    subject: &Subject,
+    ceilings: &Ceilings,
+    ways: &[Way],
+    mut figures: impl Iterator<Item = Figure>,
+    section: &mut Section,
+) -> Result<()> {
+    let columns = ["", "callers", "events", "of the batched", "beside single", "beside 16 writers"];
+    let mut table = Table::new(subject.name, &columns);
+    let mut series = Vec::new();
+    let beside = |figure: &Figure, role, unit| {
+        of(ceilings, role).map_or(Cell::Empty, |to| Cell::Figure(figure.over(to), unit))
+    };
+    for (ceiling, figure) in ceilings {
+        let name = ceiling.role.name();
+        let rate = Cell::Figure(figure.clone(), Unit::PerSecond);
+        let ratio = beside(figure, Role::Batched, Unit::Percent);
+        table.row(name, [Cell::Empty, rate, ratio, Cell::Empty, Cell::Empty]);
+        let ends = callers(plan).iter().map(|callers| (*callers as f64, figure.median()));
+        series.push(Series { name: name.to_owned(), points: ends.collect() });
     }
-    for way in &ways {
+    for way in ways {
         let mut points = Vec::new();
-        for &callers in callers {
+        for &callers in callers(plan) {
             let figure = figures.next().context("a figure is missing")?;
             points.push((callers as f64, figure.median()));
-            let ratio = |to: Option<&Figure>, unit| {
-                to.map_or(Cell::Empty, |to| Cell::Figure(figure.over(to), unit))
-            };
             let cells = [
-                Cell::Text(callers.to_string()),
+                Cell::Text(count(callers)),
                 Cell::Figure(figure.clone(), Unit::PerSecond),
-                ratio(Some(most), Unit::Percent),
-                ratio(of(Role::Single), Unit::Times),
-                ratio(of(Role::Sixteen), Unit::Times),
+                beside(&figure, Role::Batched, Unit::Percent),
+                beside(&figure, Role::Single, Unit::Times),
+                beside(&figure, Role::Sixteen, Unit::Times),
             ];
             table.row(way.name, cells);
             if subject.has_goals && way.target == Target::Many {
-                section.goals.extend(goal(subject, callers, &figure, &of));
+                section.goals.extend(goal(subject, callers, &figure, ceilings));
             }
         }
-        plot.push(Series { name: way.name.to_owned(), points });
+        series.push(Series { name: way.name.to_owned(), points });
     }
-    let ends = || callers.iter().map(|callers| *callers as f64);
-    plot.extend(ceilings.iter().map(|(ceiling, figure)| Series {
-        name: ceiling.role.name().to_owned(),
-        points: ends().map(|callers| (callers, figure.median())).collect(),
-    }));
     section.tables.push(table);
     section.plots.push(Plot::Lines {
         title: format!("Appending, {}", subject.name),
         across: "callers",
         unit: Unit::PerSecond,
-        series: plot,
+        series,
     });
     Ok(())
 }
@@ -136,12 +140,7 @@ fn ways(subject: &Subject) -> Vec<Way> {
     ways
 }
 
-fn goal<'f>(
-    subject: &Subject,
-    callers: usize,
-    figure: &Figure,
-    of: &impl Fn(Role) -> Option<&'f Figure>,
-) -> Option<Goal> {
+fn goal(subject: &Subject, callers: usize, figure: &Figure, ceilings: &Ceilings) -> Option<Goal> {
     let (role, wanted, unit, beside) = match callers {
         1 => (Role::Single, 0.60, Unit::Percent, "a connection that commits each row"),
         16 => (Role::Sixteen, 4.0, Unit::Times, "16 connections that each commit a row"),
@@ -149,8 +148,8 @@ fn goal<'f>(
         1_024 => (Role::Batched, 0.55, Unit::Percent, "the batched insert"),
         _ => return None,
     };
-    let what = format!("{}, append by {callers}, beside {beside}", subject.name);
-    Some(Goal::at_least(what, &figure.over(of(role)?), wanted, unit))
+    let what = format!("{}, append by {}, beside {beside}", subject.name, count(callers));
+    Some(Goal::at_least(what, &figure.over(of(ceilings, role)?), wanted, unit))
 }
 
 pub(crate) fn callers(plan: &Plan) -> &'static [usize] {

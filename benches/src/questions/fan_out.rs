@@ -13,7 +13,7 @@ use crate::contest::{Entry, contest};
 use crate::load::Load;
 use crate::measure::{Figure, micros, percentile};
 use crate::plan::Plan;
-use crate::report::{Bar, Cell, Goal, Plot, Section, Series, Table, Unit};
+use crate::report::{Bar, Cell, Goal, Plot, Section, Series, Table, Unit, count};
 use crate::stores::Subject;
 use crate::world::{World, on_a_worker};
 
@@ -26,63 +26,9 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         about: ABOUT.to_owned(),
         ..Section::default()
     };
-    let crowds = plan.size([1, 100, 10_000], [1, 10, 50]);
     let mut bars = Vec::new();
     for burst in BURSTS {
-        let mut table = Table::new(
-            format!("{burst} at a time"),
-            &[
-                "",
-                "subscribers",
-                "deliveries",
-                "beside broadcast",
-                "last delivery, median",
-                "last delivery, 99th of 100",
-            ],
-        );
-        let mut series: Vec<_> = std::iter::once("broadcast")
-            .chain(plan.subjects.iter().map(|subject| subject.name))
-            .map(|name| Series { name: name.to_owned(), points: Vec::new() })
-            .collect();
-        for crowd in crowds {
-            let mut entries = vec![Entry::new(format!("broadcast to {crowd}"), move || {
-                to_broadcast(plan.sample, crowd, burst)
-            })];
-            for &subject in &plan.subjects {
-                let name = format!("{} to {crowd}", subject.name);
-                entries.push(Entry::new(name, move || to_chat(plan, subject, crowd, burst)));
-            }
-            let figures = contest(plan.rounds, entries).await?;
-            let plain = figures.first().and_then(|figures| figures.first()).cloned();
-            let plain = plain.context("no figure of broadcast")?;
-            for (figures, line) in figures.into_iter().zip(&mut series) {
-                let [rate, middle, late] =
-                    <[Figure; 3]>::try_from(figures).ok().context("three figures of each")?;
-                let ratio = rate.over(&plain);
-                line.points.push((crowd as f64, rate.median()));
-                if Some(&crowd) == crowds.last() {
-                    bars.push(Bar::new(format!("{}, {burst} at a time", line.name), &late));
-                    if line.name == "memory" {
-                        goals(&mut section, crowd, burst, &ratio, &late);
-                    }
-                }
-                let cells = [
-                    Cell::Text(crowd.to_string()),
-                    Cell::Figure(rate, Unit::PerSecond),
-                    Cell::Figure(ratio, Unit::Times),
-                    Cell::Figure(middle, Unit::Millis),
-                    Cell::Figure(late, Unit::Millis),
-                ];
-                table.row(line.name.clone(), cells);
-            }
-        }
-        section.tables.push(table);
-        section.plots.push(Plot::Lines {
-            title: format!("Deliveries, {burst} at a time"),
-            across: "subscribers",
-            unit: Unit::PerSecond,
-            series,
-        });
+        ask_one(plan, burst, &mut section, &mut bars).await?;
     }
     section.plots.push(Plot::Bars {
         title: "Last delivery of a message to the largest crowd, 99th of 100".to_owned(),
@@ -92,11 +38,77 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
     Ok(section)
 }
 
+async fn ask_one(
+    plan: &Plan,
+    burst: usize,
+    section: &mut Section,
+    bars: &mut Vec<Bar>,
+) -> Result<()> {
+    let columns = [
+        "",
+        "subscribers",
+        "deliveries",
+        "beside broadcast",
+        "last delivery, median",
+        "last delivery, 99th of 100",
+    ];
+    let mut table = Table::new(format!("{burst} at a time"), &columns);
+    let names = std::iter::once("broadcast").chain(plan.subjects.iter().map(|one| one.name));
+    let mut series: Vec<_> =
+        names.map(|name| Series { name: name.to_owned(), points: Vec::new() }).collect();
+    let crowds = plan.size([1, 100, 10_000], [1, 10, 50]);
+    for crowd in crowds {
+        let figures = contest(plan.rounds, entries(plan, crowd, burst)).await?;
+        let plain = figures.first().and_then(|figures| figures.first()).cloned();
+        let plain = plain.context("no figure of broadcast")?;
+        for (figures, line) in figures.into_iter().zip(&mut series) {
+            let [rate, middle, late] =
+                <[Figure; 3]>::try_from(figures).ok().context("three figures of each")?;
+            let ratio = rate.over(&plain);
+            line.points.push((crowd as f64, rate.median()));
+            if Some(&crowd) == crowds.last() {
+                bars.push(Bar::new(format!("{}, {burst} at a time", line.name), &late));
+                if line.name == "memory" {
+                    goals(section, crowd, burst, &ratio, &late);
+                }
+            }
+            let cells = [
+                Cell::Text(count(crowd)),
+                Cell::Figure(rate, Unit::PerSecond),
+                Cell::Figure(ratio, Unit::Times),
+                Cell::Figure(middle, Unit::Millis),
+                Cell::Figure(late, Unit::Millis),
+            ];
+            table.row(line.name.clone(), cells);
+        }
+    }
+    section.tables.push(table);
+    section.plots.push(Plot::Lines {
+        title: format!("Deliveries, {burst} at a time"),
+        across: "subscribers",
+        unit: Unit::PerSecond,
+        series,
+    });
+    Ok(())
+}
+
+/// Broadcast first, then each store.
+fn entries(plan: &Plan, crowd: usize, burst: usize) -> Vec<Entry<'_>> {
+    let time = plan.sample;
+    let mut entries =
+        vec![Entry::new(format!("broadcast to {crowd}"), move || to_broadcast(time, crowd, burst))];
+    for &subject in &plan.subjects {
+        let name = format!("{} to {crowd}", subject.name);
+        entries.push(Entry::new(name, move || to_chat(plan, subject, crowd, burst)));
+    }
+    entries
+}
+
 fn goals(section: &mut Section, crowd: usize, burst: usize, ratio: &Figure, late: &Figure) {
-    let what = format!("fan-out to {crowd}, {burst} at a time, beside broadcast");
+    let what = format!("fan-out to {}, {burst} at a time, beside broadcast", count(crowd));
     section.goals.push(Goal::at_least(what, ratio, 1.0, Unit::Times));
     if burst == 1 {
-        let what = format!("fan-out to {crowd}, last delivery of a message, 99th of 100");
+        let what = format!("fan-out to {}, last delivery of a message, 99th of 100", count(crowd));
         section.goals.push(Goal::at_most(what, late, 10.0, Unit::Millis));
     }
 }

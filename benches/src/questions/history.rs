@@ -10,7 +10,7 @@ use chat_core::{ChatHandle, Clock as _, HistoryQuery, NewEvent, StreamId, System
 use crate::load::Load;
 use crate::measure::{Figure, median};
 use crate::plan::Plan;
-use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit};
+use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit, count};
 use crate::stores::Subject;
 use crate::world::{World, member, on_a_worker, timed};
 
@@ -48,7 +48,7 @@ fn show(
     figures: &Figures,
     section: &mut Section,
 ) -> Result<()> {
-    let names = sizes.map(|size| format!("{size} events"));
+    let names = sizes.map(|size| format!("{} events", count(size)));
     let [small, middle, large] = names.each_ref().map(String::as_str);
     let mut table =
         Table::new(subject.name, &["", small, middle, large, "largest beside smallest"]);
@@ -63,7 +63,8 @@ fn show(
         let points = sizes.iter().map(|size| *size as f64).zip(medians).collect();
         series.push(Series { name: (*name).to_owned(), points });
         let [least, _, most] = sizes;
-        let what = format!("{}, {name}, {most} events beside {least}", subject.name);
+        let what =
+            format!("{}, {name}, {} events beside {}", subject.name, count(most), count(least));
         match *name {
             "newest page" | "page anywhere" | "send" => {
                 section.goals.push(Goal::at_most(what, &ratio, 1.3, Unit::Times));
@@ -241,4 +242,5 @@ Chats of 20 members and of three sizes, side by side in one store; each operatio
 in turn, one at a time. In microseconds: the newest 50 messages; 50 messages before a place anywhere \
 in the chat, and beside it 50 events from there read from the store without looking into them; a \
 send; a cold load (a new engine, which reads the snapshot and the 90 events behind it); and a cold \
-`open`, with the newest page.";
+`open`, with the newest page. A page anywhere in a large chat is read from memory that no cache of \
+the processor holds, whereas that of the smallest is always there.";

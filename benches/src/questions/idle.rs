@@ -38,9 +38,10 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         name: "idle",
         title: "Subscriptions that wait",
         about: format!(
-            "{count} subscriptions of one chat that has nothing new, by the growth of the process's \
+            "{} subscriptions of one chat that has nothing new, by the growth of the process's \
              resident memory: held only, and each with a task of its own that waits for the next \
-             event (the task and the list of the tasks' waker included)."
+             event (the task and its waker included).",
+            crate::report::count(count)
         ),
         ..Section::default()
     };

@@ -6,7 +6,7 @@ use chat_core::{ChatListQuery, StreamId, UserHandle, UserId, Version};
 
 use crate::measure::{Figure, median};
 use crate::plan::Plan;
-use crate::report::{Bar, Cell, Goal, Plot, Section, Table, Unit};
+use crate::report::{Bar, Cell, Goal, Plot, Section, Table, Unit, count};
 use crate::stores::Subject;
 use crate::world::{World, on_a_worker, timed};
 
@@ -19,7 +19,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         ..Section::default()
     };
     let mut table = Table::new(
-        format!("a page of {PAGE} of {chats} chats"),
+        format!("a page of {PAGE} of {} chats", count(chats)),
         &["", "warm", "beside plain reads", "after a message", "first after a new start", "second"],
     );
     let mut bars = Vec::new();
@@ -38,7 +38,8 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         bars.push(Bar::new(format!("{}, after a message", subject.name), &moved));
         bars.push(Bar::new(format!("{}, new start", subject.name), &first));
         if subject.name != "memory" {
-            let what = format!("{}, list of {chats} chats, page of {PAGE}, warm", subject.name);
+            let what =
+                format!("{}, list of {} chats, page of {PAGE}, warm", subject.name, count(chats));
             section.goals.push(Goal::at_most(what, &warm, 3_000.0, Unit::Micros));
         }
         let ratio = warm.over(&plain);

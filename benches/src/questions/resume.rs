@@ -47,19 +47,19 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         bars.push(Bar::new(format!("{}, 1,000 resumes", subject.name), &warm));
         bars.push(Bar::new(format!("{}, new start", subject.name), &cold));
         let cells = [
-            Cell::Figure(start, Unit::Micros),
+            Cell::Figure(start, Unit::Millis),
             Cell::Figure(start_ratio, Unit::Times),
-            Cell::Figure(token, Unit::Micros),
+            Cell::Figure(token, Unit::Millis),
             Cell::Figure(token_ratio, Unit::Times),
-            Cell::Figure(warm, Unit::Micros),
-            Cell::Figure(cold, Unit::Micros),
+            Cell::Figure(warm, Unit::Millis),
+            Cell::Figure(cold, Unit::Millis),
         ];
         table.row(subject.name, cells);
     }
     section.tables.push(table);
     section.plots.push(Plot::Bars {
         title: "Until the last missed event is there".to_owned(),
-        unit: Unit::Micros,
+        unit: Unit::Millis,
         bars,
     });
     Ok(section)
@@ -87,7 +87,7 @@ async fn one(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
             by_token.push(timed(catch_up(&reader, from, MISSED)).await?);
             plain_token.push(timed(read(&*store, &stream, EVENTS - MISSED)).await?);
         }
-        Ok(samples.map(|samples| median(&samples)).to_vec())
+        Ok(samples.map(|samples| median(&samples) / 1_000.0).to_vec())
     });
     let values = values.await?;
     world.end().await;
@@ -128,7 +128,7 @@ async fn all_at_once(world: &World, tokens: &[(usize, usize, SyncToken)]) -> Res
         for task in tasks {
             task.await??;
         }
-        Ok(micros(start.elapsed()))
+        Ok(micros(start.elapsed()) / 1_000.0)
     })
     .await
 }
@@ -157,7 +157,7 @@ const MISSED: usize = 100;
 const PAGE: usize = 500;
 
 const ABOUT: &str = "\
-From the call of `subscribe` until the last event that was there is delivered, in microseconds: a \
+From the call of `subscribe` until the last event that was there is delivered, in milliseconds: a \
 reader from the start of a chat of 1,000 events; by a token, with 100 events missed; and 1,000 \
 readers of 100 chats who come back at the same moment, each with 100 events missed, once with the \
 chats in memory and once after a new start of the program. Beside it the same events read from the \

@@ -9,7 +9,7 @@ use super::append::{Target, append_for, callers};
 use crate::contest::{Entry, contest};
 use crate::measure::{cpu_time, micros};
 use crate::plan::Plan;
-use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit};
+use crate::report::{Cell, Goal, Plot, Section, Series, Table, Unit, count};
 use crate::stores::Subject;
 use crate::world::{Received, World, drain, send_for};
 
@@ -44,15 +44,15 @@ async fn ask_one(
     let shapes = [plan.size(1_000, 20), 1];
     let callers = callers(plan);
     let mut entries = Vec::new();
-    for &count in callers {
-        let name = format!("{}: the store alone, {count} callers", subject.name);
+    for &senders in callers {
+        let name = format!("{}: the store alone, {senders} callers", subject.name);
         entries.push(Entry::new(name, move || async move {
             let grouped = subject.wants_group_commit;
-            Ok(vec![append_for(plan, subject, Target::Many, grouped, count).await?])
+            Ok(vec![append_for(plan, subject, Target::Many, grouped, senders).await?])
         }));
         for chats in shapes {
-            let name = format!("{}: {chats} chats, {count} callers", subject.name);
-            entries.push(Entry::new(name, move || send(plan, subject, chats, count)));
+            let name = format!("{}: {chats} chats, {senders} callers", subject.name);
+            entries.push(Entry::new(name, move || send(plan, subject, chats, senders)));
         }
     }
     let mut figures = contest(plan.rounds, entries).await?.into_iter();
@@ -61,7 +61,7 @@ async fn ask_one(
         &["chats", "callers", "messages/s", "CPU for a message", "beside the store alone"],
     );
     let mut lines = shapes.map(|_| Vec::new());
-    for &count in callers {
+    for &senders in callers {
         let store = figures.next().and_then(|figures| figures.into_iter().next());
         let store = store.context("a figure is missing")?;
         for (chats, points) in shapes.into_iter().zip(&mut lines) {
@@ -69,24 +69,25 @@ async fn ask_one(
                 [rate, cpu] => (rate.clone(), cpu.clone()),
                 _ => anyhow::bail!("a figure is missing"),
             };
-            points.push((count as f64, rate.median()));
-            if subject.wants_group_commit && count == 256 {
+            points.push((senders as f64, rate.median()));
+            if subject.wants_group_commit && senders == 256 {
                 let (wanted, name) =
                     if chats == 1 { (10.0, "one chat") } else { (5.0, "1,000 chats") };
                 let what = format!("{}, CPU for a message, {name}", subject.name);
                 section.goals.push(Goal::at_most(what, &cpu, wanted, Unit::Micros));
             }
             let cells = [
-                Cell::Text(count.to_string()),
+                Cell::Text(count(senders)),
                 Cell::Figure(rate.clone(), Unit::PerSecond),
                 Cell::Figure(cpu, Unit::Micros),
                 Cell::Figure(rate.over(&store), Unit::Percent),
             ];
-            table.row(chats.to_string(), cells);
+            table.row(count(chats), cells);
         }
     }
     series.extend(shapes.into_iter().zip(lines).map(|(chats, points)| {
-        let name = if chats == 1 { "one chat".to_owned() } else { format!("{chats} chats") };
+        let name =
+            if chats == 1 { "one chat".to_owned() } else { format!("{} chats", count(chats)) };
         Series { name: format!("{}, {name}", subject.name), points }
     }));
     section.tables.push(table);

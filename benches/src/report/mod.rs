@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::measure::Figure;
-pub(crate) use numbers::Unit;
+pub(crate) use numbers::{Unit, count};
 pub(crate) use plot::{Bar, Plot, Series};
 
 /// Everything that was measured in one run.

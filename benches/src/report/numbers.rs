@@ -62,7 +62,11 @@ pub(crate) fn grouped(value: f64) -> String {
     apart(&format!("{:.0}", (value / step).round() * step))
 }
 
-/// Thousands apart.
+/// A count, thousands apart.
+pub(crate) fn count(number: usize) -> String {
+    apart(&number.to_string())
+}
+
 fn apart(text: &str) -> String {
     let mut grouped = String::with_capacity(text.len() + 4);
     for (index, digit) in text.chars().enumerate() {

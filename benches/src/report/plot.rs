@@ -48,7 +48,7 @@ impl Plot {
     }
 }
 
-/// A logarithmic axis between two powers of ten.
+/// A logarithmic axis; its ends are kept as powers of ten.
 #[derive(Debug)]
 struct Axis {
     low: f64,
@@ -58,16 +58,24 @@ struct Axis {
 }
 
 impl Axis {
-    fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+    /// From the least value to the greatest.
+    fn exact(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite() && *value > 0.0) {
-            low = low.min(value.log10().floor());
-            high = high.max(value.log10().ceil());
+            low = low.min(value.log10());
+            high = high.max(value.log10());
         }
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        Self { low, high: high.max(low + 1.0), from, to }
+        Self { low, high: high.max(low + 0.1), from, to }
+    }
+
+    /// From a whole power of ten to another.
+    fn whole(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        let Self { low, high, .. } = Self::exact(values, from, to);
+        let low = low.floor();
+        Self { low, high: high.ceil().max(low + 1.0), from, to }
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -77,7 +85,7 @@ impl Axis {
 
     /// Powers of ten, with their places.
     fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
-        (self.low as i32..=self.high as i32).map(|power| {
+        (self.low.ceil() as i32..=self.high.floor() as i32).map(|power| {
             let value = 10_f64.powi(power);
             let name = if power < 2 { value.to_string() } else { grouped(value) };
             (self.place(value), name)
@@ -89,8 +97,8 @@ fn lines(title: &str, across: &str, unit: Unit, series: &[Series]) -> String {
     let height = HEIGHT + 18.0 * series.len() as f64;
     let mut svg = begin(title, height);
     let points = || series.iter().flat_map(|series| &series.points);
-    let x = Axis::over(points().map(|(x, _)| *x), LEFT, WIDTH - RIGHT);
-    let y = Axis::over(points().map(|(_, y)| *y), HEIGHT - BOTTOM, TOP);
+    let x = Axis::exact(points().map(|(x, _)| *x), LEFT, WIDTH - RIGHT);
+    let y = Axis::whole(points().map(|(_, y)| *y), HEIGHT - BOTTOM, TOP);
     for (place, name) in y.ticks() {
         let _ = write!(svg, "{}", grid(LEFT, place, WIDTH - RIGHT, place));
         let _ = write!(svg, "{}", label(LEFT - 6.0, place + 4.0, "end", &name));
@@ -100,8 +108,8 @@ fn lines(title: &str, across: &str, unit: Unit, series: &[Series]) -> String {
         let _ = write!(svg, "{}", label(place, HEIGHT - BOTTOM + 16.0, "middle", &name));
     }
     let middle = f64::midpoint(LEFT, WIDTH - RIGHT);
-    let across = format!("{across} (down: {})", name_of(unit));
-    let _ = write!(svg, "{}", label(middle, HEIGHT - 12.0, "middle", &across));
+    let _ = write!(svg, "{}", label(middle, HEIGHT - 12.0, "middle", across));
+    let _ = write!(svg, "{}", label(LEFT - 6.0, TOP - 8.0, "end", name_of(unit)));
     for ((number, Series { name, points }), color) in
         series.iter().enumerate().zip(COLORS.iter().cycle())
     {
@@ -132,7 +140,7 @@ fn bars(title: &str, unit: Unit, bars: &[Bar]) -> String {
     let height = TOP + BAR * bars.len() as f64 + BOTTOM;
     let mut svg = begin(title, height);
     let values = bars.iter().flat_map(|bar| [bar.low, bar.median, bar.high]);
-    let x = Axis::over(values, BAR_LEFT, WIDTH - BAR_RIGHT);
+    let x = Axis::whole(values, BAR_LEFT, WIDTH - BAR_RIGHT);
     for (place, name) in x.ticks() {
         let _ = write!(svg, "{}", grid(place, TOP - 4.0, place, height - BOTTOM));
         let _ = write!(svg, "{}", label(place, height - BOTTOM + 16.0, "middle", &name));
@@ -202,8 +210,8 @@ fn name_of(unit: Unit) -> &'static str {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 24.0;
-const TOP: f64 = 40.0;
+const RIGHT: f64 = 44.0;
+const TOP: f64 = 52.0;
 const BOTTOM: f64 = 48.0;
 const BAR: f64 = 24.0;
 const BAR_LEFT: f64 = 280.0;
@@ -218,7 +226,7 @@ mod tests {
 
     #[test]
     fn axis_puts_powers_of_ten_at_equal_distances() {
-        let axis = Axis::over([3.0, 700.0].into_iter(), 0.0, 300.0);
+        let axis = Axis::whole([3.0, 700.0].into_iter(), 0.0, 300.0);
         let places: Vec<_> = axis.ticks().collect();
         let expected = [(0.0, "1"), (100.0, "10"), (200.0, "100"), (300.0, "1,000")];
         for ((place, name), (expected_place, expected_name)) in places.iter().zip(expected) {
@@ -226,6 +234,13 @@ mod tests {
             assert_eq!(name, expected_name);
         }
         assert_eq!(places.len(), 4);
+    }
+
+    #[test]
+    fn exact_axis_ends_with_its_values() {
+        let axis = Axis::exact([1.0, 1_024.0].into_iter(), 0.0, 300.0);
+        assert_eq!((axis.place(1.0), axis.place(1_024.0)), (0.0, 300.0));
+        assert_eq!(axis.ticks().count(), 4);
     }
 
     #[test]
