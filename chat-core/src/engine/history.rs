@@ -160,7 +160,7 @@ impl Shared {
         limit: usize,
     ) -> Result<HistoryPage, ChatError> {
         let view = self.view(cell, user)?;
-        let limit = limit.clamp(1, self.config.history_page);
+        let limit = limit.min(self.config.history_page);
         let end = view.last().next();
         let (before, after, split) = match query {
             HistoryQuery::Latest => (limit, 0, end),

@@ -105,7 +105,13 @@ impl PureChat {
     /// Something that happened; the event's version.
     pub fn fold(&mut self, event: ChatEvent) -> Version {
         let (version, at) = (self.state.version.next(), self.now.max(self.state.recorded_at));
-        let id = event_id(version.0);
+        self.replay(ChatRecord { version, id: event_id(version.0), at, event });
+        version
+    }
+
+    /// Something that happened in another chat happens in this one, as it is.
+    pub fn replay(&mut self, record: ChatRecord) {
+        let ChatRecord { version, id, at, event } = record;
         self.state.apply(version, at, &event);
         let policy = self.state.reactions;
         if let ChatEvent::MessageSent(sent) = &event {
@@ -117,7 +123,6 @@ impl PureChat {
             message.apply(version, at, &event, policy);
         }
         self.log.push(ChatRecord { version, id, at, event });
-        version
     }
 
     /// The message that was sent at a version.
