@@ -457,11 +457,9 @@ impl ChatHandle {
     pub async fn open(&self, limit: usize) -> Result<OpenChat, ChatError> {
         let cell = self.cell()?;
         let shared = self.shared();
-        let query = HistoryQuery::Latest;
         // Asked first: an epoch that changes meanwhile makes the token one of the old log.
         let epoch = shared.epoch().await?;
-        let page = shared.history(&cell, &self.user, query, limit).await?;
-        let summary = shared.summary(&cell, &self.user).await?.ok_or(Rejection::NotMember)?;
+        let (summary, page) = shared.open(&cell, &self.user, limit).await?;
         let token = SyncToken::seal(&shared.token_key, &self.user, &self.chat, epoch, page.version);
         Ok(OpenChat { summary, page, token })
     }

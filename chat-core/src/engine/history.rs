@@ -148,18 +148,44 @@ impl Shared {
         limit: usize,
     ) -> Result<HistoryPage, ChatError> {
         self.refresh(cell).await?;
-        self.history_now(cell, user, query, limit).await
+        let view = self.view(cell, user)?;
+        self.page(cell, user, &view, query, limit).await
     }
 
-    /// As [`history`](Self::history), on the state in memory.
-    pub(super) async fn history_now(
+    /// The newest messages, and what the member's list says of the chat, of one version.
+    pub(super) async fn open(
         self: &Arc<Self>,
         cell: &Arc<ChatCell>,
         user: &UserId,
+        limit: usize,
+    ) -> Result<(ChatSummary, HistoryPage), ChatError> {
+        self.refresh(cell).await?;
+        let (view, summary, last) = {
+            let inner = cell.lock();
+            let (member, version) = (readable(&inner.state, user)?.clone(), inner.state.version);
+            let summary = list::summarize(&cell.id, &inner.state, user, None);
+            let summary = summary.ok_or(Rejection::NotMember)?;
+            (View { member, version }, summary, inner.state.last_message(user))
+        };
+        let page = self.page(cell, user, &view, HistoryQuery::Latest, limit).await?;
+        let preview = match last {
+            None => None,
+            Some(seq) => match page.messages.iter().find(|message| message.seq == seq) {
+                Some(message) => Some(Arc::clone(message)),
+                None => self.message_at(cell, seq).await?,
+            },
+        };
+        Ok((ChatSummary { preview, ..summary }, page))
+    }
+
+    async fn page(
+        &self,
+        cell: &ChatCell,
+        user: &UserId,
+        view: &View,
         query: HistoryQuery,
         limit: usize,
     ) -> Result<HistoryPage, ChatError> {
-        let view = self.view(cell, user)?;
         let limit = limit.min(self.config.history_page);
         let end = view.last().next();
         let (before, after, split) = match query {
@@ -176,14 +202,14 @@ impl Shared {
             }
         };
         let split = split.max(Version(1));
-        let older = self.scan_messages(cell, &view, Direction::Backward, split, before).await?;
+        let older = self.scan_messages(cell, view, Direction::Backward, split, before).await?;
         let from = Version(split.0 - 1);
-        let newer = self.scan_messages(cell, &view, Direction::Forward, from, after).await?;
+        let newer = self.scan_messages(cell, view, Direction::Forward, from, after).await?;
         let mut records = older.records;
         records.reverse();
         records.extend(newer.records);
         let messages = self.messages(cell, records).await?;
-        let messages = self.as_of_end(cell, &view, messages).await?;
+        let messages = self.as_of_end(cell, view, messages).await?;
         Ok(HistoryPage {
             messages,
             found_oldest: older.end,
