@@ -174,9 +174,8 @@ async fn member_view(engine: &Engine, chat: &Chat, person: &UserId, at: &str) {
 }
 
 async fn history(engine: &Engine, chat: &Chat, person: &UserId, at: &str) {
-    let (log, handle) = (Reference::new(&chat.log), engine.user(person.clone()).chat(&chat.id));
-    let seen = chat.replayed.messages.values().filter(|message| log.sees(person, message.seq));
-    let expected: Vec<_> = seen.map(shown).collect();
+    let handle = engine.user(person.clone()).chat(&chat.id);
+    let expected = shown_to(chat, person);
     let limit = 3 + expected.len() / 7;
     let mut page = must(handle.history(HistoryQuery::Latest, limit).await);
     assert!(page.found_newest, "{at}: the latest page is not the newest");
@@ -201,6 +200,30 @@ async fn history(engine: &Engine, chat: &Chat, person: &UserId, at: &str) {
     assert_eq!(forth, expected, "{at}: history from its beginning");
 }
 
+/// The messages that a person sees, as they are shown: to whoever is no member any more as they
+/// were then, but for those that were deleted since.
+fn shown_to(chat: &Chat, person: &UserId) -> Vec<Shown> {
+    let log = Reference::new(&chat.log);
+    let seen = chat.replayed.messages.values().filter(|message| log.sees(person, message.seq));
+    let Some((_, Some(end))) = log.periods(person).pop() else {
+        return seen.map(shown).collect();
+    };
+    let mut then = PureChat::empty();
+    for record in chat.log.iter().filter(|record| record.version <= end) {
+        then.replay(record.clone());
+    }
+    seen.map(|message| {
+        if message.deleted.is_some() || message.at <= end {
+            return shown(message);
+        }
+        let mut past = then.message(message.seq).clone();
+        // Who reacted with what at that time is not kept.
+        past.reactions.clear();
+        shown(&past)
+    })
+    .collect()
+}
+
 type Shown =
     (Version, UserId, String, Option<String>, u32, Vec<UserId>, Vec<(String, Vec<UserId>)>);
 
@@ -220,7 +243,8 @@ fn shown(message: &MessageState) -> Shown {
 /// A subscription from the beginning gives what the person may see, and ends with the membership.
 async fn delivery(engine: &Engine, chat: &Chat, person: &UserId, at: &str) {
     let (log, handle) = (Reference::new(&chat.log), engine.user(person.clone()).chat(&chat.id));
-    let expected: Vec<_> = log.delivered(person).into_iter().map(|r| readable(&log, r)).collect();
+    let expected = log.delivered(person).into_iter().map(|r| readable(&log, person, r));
+    let expected: Vec<_> = expected.collect();
     let mut reader = Reader::new(must(handle.subscribe(SubscribeFrom::Start).await));
     if log.is_member(person) {
         reader.count(expected.len()).await;
@@ -235,14 +259,14 @@ async fn delivery(engine: &Engine, chat: &Chat, person: &UserId, at: &str) {
     }
 }
 
-/// An event as it may be read now.
-fn readable(log: &Reference<'_>, record: &ChatRecord) -> ChatRecord {
+/// An event as a person may read it now: without the text of what is deleted, or was never seen.
+fn readable(log: &Reference<'_>, person: &UserId, record: &ChatRecord) -> ChatRecord {
     let message = match &record.event {
         ChatEvent::MessageSent(_) => record.version,
         ChatEvent::MessageEdited(e) => e.target.seq,
         _ => return record.clone(),
     };
-    match log.is_deleted(message) {
+    match log.is_deleted(message) || !log.sees(person, message) {
         true => ChatRecord { event: record.event.without_content(), ..record.clone() },
         false => record.clone(),
     }

@@ -133,6 +133,7 @@ pub async fn c17_a_storm_of_resumes_reads_the_store_once(harness: &dyn ScenarioH
         say(&ann, &format!("{n}")).await;
     }
     first.until(Version(21)).await;
+    gate.slow_reads(5);
     let before = gate.stream_reads();
     let resumes = (0..storm).map(|_| {
         let (bob, token) = (bob.clone(), token.clone());

@@ -120,7 +120,10 @@ pub async fn c2_a_resume_gives_exactly_what_was_missed(harness: &dyn ScenarioHar
 pub async fn c3_c4_a_long_absence_comes_in_slices_that_can_be_left_anywhere(
     harness: &dyn ScenarioHarness,
 ) {
-    let world = World::new(harness).config(|config| config.catch_up_page = 10);
+    let world = World::new(harness).config(|config| {
+        config.catch_up_page = 10;
+        config.tail_events = 10;
+    });
     let nodes = [world.node().await, world.node().await];
     let chat = tea_room(&nodes[0]).await;
     let start = must(at(&nodes[0], "bob", &chat).open(1).await).token;
@@ -273,7 +276,12 @@ pub async fn c11_a_slow_reader_is_told_where_to_go_on(harness: &dyn ScenarioHarn
         let mut slow = listen(&bob, SubscribeFrom::Start).await;
         let mut quick = listen(&at(&node, "carl", &chat), SubscribeFrom::Start).await;
         slow.until(Version(1)).await;
-        for version in 2..=200 {
+        quick.until(Version(1)).await;
+        // The first event that comes live; from there on the reader reads no more.
+        say(&ann, "live").await;
+        slow.until(Version(2)).await;
+        quick.until(Version(2)).await;
+        for version in 3..=200 {
             say(&ann, "some text that takes room").await;
             quick.until(Version(version)).await;
         }

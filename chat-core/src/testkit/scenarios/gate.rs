@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
@@ -27,6 +28,8 @@ pub struct Gate {
     lose_after: AtomicUsize,
     arrived: watch::Sender<usize>,
     done: watch::Sender<usize>,
+    /// What a read of a stream takes, in milliseconds.
+    slowness: AtomicU64,
     appends: AtomicU64,
     stream_reads: AtomicU64,
     calls: AtomicU64,
@@ -46,6 +49,7 @@ impl Gate {
             lose_after: AtomicUsize::new(0),
             arrived: watch::Sender::new(0),
             done: watch::Sender::new(0),
+            slowness: AtomicU64::new(0),
             appends: AtomicU64::new(0),
             stream_reads: AtomicU64::new(0),
             calls: AtomicU64::new(0),
@@ -77,6 +81,11 @@ impl Gate {
     /// Lets appends that were carried out be answered.
     pub fn let_out(&self, calls: usize) {
         self.after.add_permits(calls);
+    }
+
+    /// From now on reading a stream takes this many milliseconds.
+    pub fn slow_reads(&self, millis: u64) {
+        self.slowness.store(millis, Ordering::SeqCst);
     }
 
     /// The next calls to append fail before anything happened.
@@ -176,6 +185,10 @@ impl EventStore for Gate {
     ) -> Result<StreamPage, StoreError> {
         self.stream_reads.fetch_add(1, Ordering::SeqCst);
         self.look()?;
+        let millis = self.slowness.load(Ordering::SeqCst);
+        if millis > 0 {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
         self.inner.read_stream(stream, direction, from, limit).await
     }
 
