@@ -21,11 +21,15 @@ mod a_sending;
 mod b_order;
 mod c_history;
 mod c_resume;
+mod d_changes;
+mod e_unread;
 
 pub use a_sending::*;
 pub use b_order::*;
 pub use c_history::*;
 pub use c_resume::*;
+pub use d_changes::*;
+pub use e_unread::*;
 
 /// Makes a test of every scenario.
 ///
@@ -77,6 +81,30 @@ macro_rules! scenario_tests {
             c20_before_and_after_exclude_their_place,
             c22_a_long_chat_is_replayed_in_pages,
             c20_messages_far_apart_are_found,
+            d1_an_edit_racing_a_deletion_ends_deleted,
+            d1_what_is_deleted_meanwhile_is_delivered_without_content,
+            d2_of_two_edits_of_one_revision_one_wins,
+            d4_a_second_deletion_changes_nothing,
+            d5_edits_are_the_authors_and_end_with_the_window,
+            d6_only_a_living_message_of_this_chat_is_edited,
+            d7_reactions_are_sets,
+            d8_a_deleted_message_shows_no_reaction,
+            d9_a_unique_reaction_is_replaced_in_one_event,
+            d10_the_limit_of_reactions_holds_under_contention,
+            d14_an_edit_changes_the_preview_and_not_the_order,
+            d15_a_deletion_shows_the_message_before,
+            d18_versions_are_all_texts_until_the_deletion,
+            d19_the_same_content_is_no_edit_and_none_is_refused,
+            e1_e2_e3_deletions_take_their_counts_with_them,
+            e4_e5_edits_name_and_stop_naming,
+            e6_reading_while_the_next_message_comes_leaves_one,
+            e7_e8_reading_never_goes_back_or_ahead,
+            e9_a_mark_counts_from_any_message_and_is_private,
+            e11_what_one_device_reads_is_read_on_the_other,
+            e12_e19_who_comes_later_begins_at_zero_and_was_not_named,
+            e16_counts_are_the_same_after_a_restart,
+            e18_counts_of_a_long_chat_are_those_by_hand,
+            e22_e23_counts_and_sums_hold_after_any_history,
         }
     };
 }

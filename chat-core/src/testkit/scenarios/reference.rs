@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
-use crate::domain::{ChatEvent, ChatKind, HistoryVisibility, MessageSent, ReactionPolicy, Role};
+use crate::domain::{
+    ChatEvent, ChatKind, HistoryVisibility, MessageRef, MessageSent, ReactionPolicy, Role,
+};
 use crate::engine::ChatRecord;
 use crate::id::{UserId, Version};
 
@@ -29,6 +31,13 @@ impl<'a> Reference<'a> {
             ChatEvent::ChatCreated(created) => Some(created),
             _ => None,
         })
+    }
+
+    /// The messages that were sent, deleted or not.
+    #[must_use]
+    pub fn messages(&self) -> Vec<MessageRef> {
+        let sent = self.log.iter().filter(|r| matches!(r.event, ChatEvent::MessageSent(_)));
+        sent.map(|r| MessageRef { message: r.id.into(), seq: r.version }).collect()
     }
 
     /// Everybody who ever was a member.
