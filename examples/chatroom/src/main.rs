@@ -1,5 +1,6 @@
 //! The program: reads the flags, serves until it is told to stop, and stops in order.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use chatroom::{ChatRoom, Config};
@@ -10,7 +11,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     tracing_subscriber::registry().with(format.with_filter(config.log.clone())).init();
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,6 +33,12 @@ export function askFor({ title, text = "", label = null, maxlength = 100, people
       $("dialog-ok").disabled = false;
     }
   };
+  dialog.onclose = () => {
+    // Chromium gives the focus back without the caret: what is typed then goes nowhere.
+    const back = document.activeElement;
+    back?.blur();
+    back?.focus({ preventScroll: true });
+  };
   dialog.showModal();
   (label === null ? $("dialog-ok") : input).focus();
 }

@@ -79,6 +79,19 @@ async fn two_people_talk_in_their_browsers() {
     tool(&ann, "is anybody here", "delete").await;
     ann.click("#dialog-ok").await;
     bob.shows(".message .text.gone", "This message was deleted").await;
+
+    // The assistant is one of them, and says what it is.
+    say(&bob, "@assistant, what do you know of https://example.org/tea?").await;
+    ann.shows(".message .badge.bot", "bot").await;
+    ann.shows(".message .text", "OPENAI_API_KEY").await;
+    ann.shows(".message .quote", "what do you know").await;
+    ann.keys("#text", "Two lines\u{e008}\u{e007}\u{e008}in one message\u{e007}").await;
+    bob.shows(".message:not(.own) .text", "Two lines\nin one message").await;
+    for key in ["👍", "😂"] {
+        tool(&bob, "Two lines", "react").await;
+        bob.click(&format!(".tools .pick[aria-label='React with {key}']")).await;
+        ann.shows(".chip", &format!("{key}1")).await;
+    }
     ann.until("!document.querySelector('#chats .badge')").await;
     ann.picture("room").await;
     let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
