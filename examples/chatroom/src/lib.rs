@@ -1,8 +1,8 @@
 //! A chat room in the browser: `chat-core` embedded in one program, with its data in one SQLite file.
 //!
 //! The engine owns order, history, delivery, membership and unread counts. What is here is what a host
-//! adds: who people are ([`accounts`], [`sessions`]), which rooms are public ([`directory`]), how a
-//! browser talks to it ([`http`], [`tab`]), and the page itself (`web/`).
+//! adds: who people are (`accounts`, `sessions`), which rooms are public (`directory`), how a
+//! browser talks to it (`http`, `tab`), and the page itself (`web/`).
 
 mod accounts;
 mod assistant;
