@@ -4,6 +4,7 @@
 //! A snapshot is a view in the chat's scope whose checkpoint is the chat's version: the state, the
 //! parts of the tally, and a row for each message that changed after it was sent.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -183,7 +184,13 @@ impl Shared {
         let get = ViewGet { view: chat_view(cell)?, keys: vec![message_key(seq)?] };
         let values = self.views.get(&[get]).await?;
         let value = values.into_iter().next().and_then(|values| values.values.into_iter().next());
-        Ok(value.flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let Some(bytes) = value.flatten() else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(message) => Ok(Some(message)),
+            Err(_) => Ok(self.replay_messages(cell, &BTreeSet::from([seq])).await?.pop()),
+        }
     }
 
     /// The rows of messages in `first..=last` that changed before the last snapshot.
@@ -196,14 +203,58 @@ impl Shared {
         let view = chat_view(cell)?;
         let mut range =
             KeyRange { start: Some(message_key(first)?), end: Some(message_key(last.next())?) };
-        let mut messages = Vec::new();
+        let (mut messages, mut broken) = (Vec::new(), BTreeSet::new());
         loop {
             let page = self.scan(&view, &range).await?;
-            let rows = page.entries.iter();
-            messages.extend(rows.filter_map(|(_, row)| serde_json::from_slice(row).ok()));
+            for (key, row) in &page.entries {
+                match serde_json::from_slice(row) {
+                    Ok(message) => messages.push(message),
+                    Err(_) => broken.extend(read_message_key(key)),
+                }
+            }
             match page.entries.last() {
                 Some((last, _)) if !page.finished => range.start = Some(key(&format!("{last} "))?),
-                _ => return Ok(messages),
+                _ => break,
+            }
+        }
+        messages.extend(self.replay_messages(cell, &broken).await?);
+        Ok(messages)
+    }
+
+    /// Folds messages anew whose rows cannot be read: what was edited or deleted must not come back
+    /// as it was sent.
+    async fn replay_messages(
+        &self,
+        cell: &ChatCell,
+        seqs: &BTreeSet<Version>,
+    ) -> Result<Vec<MessageState>, ChatError> {
+        let Some(first) = seqs.first() else {
+            return Ok(Vec::new());
+        };
+        tracing::warn!(chat = %cell.id, rows = seqs.len(), "unreadable rows of messages");
+        let policy = cell.lock().state.reactions;
+        let mut messages: BTreeMap<Version, MessageState> = BTreeMap::new();
+        let mut from = Version(first.0.saturating_sub(1));
+        loop {
+            let limit = PageLimit::events(PageLimit::MAX_EVENTS);
+            let page =
+                self.store.read_stream(&cell.stream, Direction::Forward, from, limit).await?;
+            for record in page.events.iter().map(|event| self.record(event)) {
+                let (version, at) = (record.version, record.at);
+                if let ChatEvent::MessageSent(sent) = &record.event
+                    && seqs.contains(&version)
+                {
+                    let message = MessageState::sent(record.id.into(), version, at, sent);
+                    messages.insert(version, message);
+                }
+                let target = record.event.target().map(|target| target.seq);
+                if let Some(message) = target.and_then(|seq| messages.get_mut(&seq)) {
+                    message.apply(version, at, &record.event, policy);
+                }
+            }
+            match page.events.last() {
+                Some(last) if last.version < page.head => from = last.version,
+                _ => return Ok(messages.into_values().collect()),
             }
         }
     }
@@ -364,6 +415,11 @@ fn chat_view(cell: &ChatCell) -> Result<ViewId, ChatError> {
 
 fn key(text: &str) -> Result<ViewKey, ChatError> {
     ViewKey::new(text).map_err(bug)
+}
+
+fn read_message_key(key: &ViewKey) -> Option<Version> {
+    let seq = key.as_str().strip_prefix(MESSAGE_PREFIX)?;
+    u64::from_str_radix(seq, 16).ok().map(Version)
 }
 
 fn message_key(seq: Version) -> Result<ViewKey, ChatError> {
