@@ -22,14 +22,26 @@ mod b_order;
 mod c_history;
 mod c_resume;
 mod d_changes;
+mod e_counts;
 mod e_unread;
+mod g_lists;
+mod h_devices;
+mod k_engine;
+mod k_store;
+mod k_views;
 
 pub use a_sending::*;
 pub use b_order::*;
 pub use c_history::*;
 pub use c_resume::*;
 pub use d_changes::*;
+pub use e_counts::*;
 pub use e_unread::*;
+pub use g_lists::*;
+pub use h_devices::*;
+pub use k_engine::*;
+pub use k_store::*;
+pub use k_views::*;
 
 /// Makes a test of every scenario.
 ///
@@ -106,5 +118,11 @@ macro_rules! scenario_tests {
             e18_counts_of_a_long_chat_are_those_by_hand,
             e22_e23_counts_and_sums_hold_after_any_history,
         }
+        $crate::__scenario_tests_e! { $fresh }
+        $crate::__scenario_tests_g! { $fresh }
+        $crate::__scenario_tests_h! { $fresh }
+        $crate::__scenario_tests_k_engine! { $fresh }
+        $crate::__scenario_tests_k_store! { $fresh }
+        $crate::__scenario_tests_k_views! { $fresh }
     };
 }
