@@ -41,9 +41,10 @@ impl Checkpointer {
             what: "cannot start the thread for checkpoints".into(),
             source: Some(std::sync::Arc::new(error)),
         })?;
+        let mut due = Due::every(enough);
         let hook = move |log: &mut Wal, pages| {
-            if pages >= enough {
-                after_commit(log, pages, &bell);
+            if due.at(pages) {
+                ring(log, pages, &bell);
             }
             Ok(())
         };
@@ -61,9 +62,37 @@ impl Checkpointer {
     }
 }
 
-/// Called after a commit with the number of pages in the log, when they are enough. The commit is
-/// done: an error here must not make it look otherwise.
-fn after_commit(log: &mut Wal, pages: i32, bell: &SyncSender<()>) {
+/// When a checkpoint is due: at every so many pages of the log. A log that cannot start again, since
+/// somebody looks at an old state for long, is not tried after each commit.
+#[derive(Debug)]
+struct Due {
+    every: i32,
+    next: i32,
+    last: i32,
+}
+
+impl Due {
+    fn every(every: i32) -> Self {
+        Self { every, next: every, last: 0 }
+    }
+
+    /// Told the length of the log after each commit.
+    fn at(&mut self, pages: i32) -> bool {
+        if pages < self.last {
+            // The log has started again.
+            self.next = self.every;
+        }
+        self.last = pages;
+        let due = pages >= self.next;
+        if due {
+            self.next = pages.saturating_add(self.every);
+        }
+        due
+    }
+}
+
+/// Runs inside of a commit that is done: an error here must not make it look otherwise.
+fn ring(log: &mut Wal, pages: i32, bell: &SyncSender<()>) {
     let gone = matches!(bell.try_send(()), Err(TrySendError::Disconnected(())));
     if gone || pages >= TOO_MANY_PAGES {
         drop(log.checkpoint());
@@ -99,6 +128,15 @@ mod tests {
     use super::*;
     use crate::sqlite::config::SqliteDurability;
     use crate::sqlite::connection::open_writer;
+
+    #[test]
+    fn a_checkpoint_is_due_once_for_every_so_many_pages() {
+        let mut due = Due::every(10);
+        let at = [3, 9, 10, 11, 19, 25, 30, 35, 2, 9, 12, 13].map(|pages| due.at(pages));
+        let tenth = [10, 25, 35, 12];
+        let pages = [3, 9, 10, 11, 19, 25, 30, 35, 2, 9, 12, 13];
+        assert_eq!(at, pages.map(|pages| tenth.contains(&pages)));
+    }
 
     #[test]
     fn the_log_starts_again_while_somebody_writes_all_the_time() {

@@ -39,7 +39,7 @@ pub struct SqliteConfig {
     pub busy_timeout: Duration,
     /// How many threads read, 4 by default.
     pub readers: NonZero<usize>,
-    /// A quota: the file grows to at most this many pages (of 4,096 bytes, unless the file was
+    /// A quota for what this store writes: it lets the file grow to at most this many pages (of 4,096 bytes, unless the file was
     /// made otherwise). At the quota, the answer is
     /// [`StoreError::StorageFull`](chat_core::ports::StoreError::StorageFull). None by default.
     pub max_pages: Option<u32>,

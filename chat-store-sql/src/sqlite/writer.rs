@@ -278,10 +278,14 @@ impl<'c> Writer<'c> {
 
 /// Whether the error follows from one task and the others could do without it.
 fn is_of_one_task(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Corrupt { .. } | StoreError::Bug { .. } | StoreError::Invalid { .. }
-    )
+    match error {
+        StoreError::Corrupt { .. }
+        | StoreError::Bug { .. }
+        | StoreError::Invalid { .. }
+        // What is small may still fit.
+        | StoreError::StorageFull { .. } => true,
+        _ => false,
+    }
 }
 
 fn batch_size(batch: &ViewBatch) -> usize {

@@ -285,6 +285,13 @@ async fn a_full_disk_is_told_and_takes_nothing_away() {
     assert!(!error.is_retryable());
     assert!(written > 5);
     assert_eq!(store.head(&name).await.unwrap().0, written);
+    // What is small still fits, also in one call with what does not.
+    let small = single(&stream("chat/b"), Expected::NoStream, vec![event(900)]);
+    let huge = event_with(901, &format!("\"{}\"", "x".repeat(500_000)));
+    let huge = single(&stream("chat/b"), Expected::Any, vec![huge]);
+    let answers = store.append(&[huge, small]).await;
+    assert!(matches!(answers[0], Err(StoreError::StorageFull { .. })), "{answers:?}");
+    assert!(answers[1].is_ok(), "{answers:?}");
     // A view meets the same wall, and reading goes on.
     let refused = commit(&store, put("s", 0, 1, "k", &vec![1; 50_000])).await;
     let full = matches!(refused, Err(ViewError::Store(StoreError::StorageFull { .. })));
