@@ -27,6 +27,10 @@ pub struct Args {
     /// How long each figure is measured in each round.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<f64>,
+    /// Wait up to so long, in all, for others on this machine to be quiet, and measure again what
+    /// they disturbed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub patience: u64,
     /// A line about the circumstances, for the head of the report.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,

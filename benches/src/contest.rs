@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
 
 use crate::measure::Figure;
+use crate::plan::Plan;
 
 /// What is measured once in each round; gives one value for each of its figures.
 pub(crate) struct Entry<'a> {
@@ -22,13 +23,14 @@ impl<'a> Entry<'a> {
 }
 
 /// Measures; gives the figures of each entry, in their order.
-pub(crate) async fn contest(rounds: usize, entries: Vec<Entry<'_>>) -> Result<Vec<Vec<Figure>>> {
+pub(crate) async fn contest(plan: &Plan, entries: Vec<Entry<'_>>) -> Result<Vec<Vec<Figure>>> {
     let count = entries.len();
     let mut entries: Vec<_> = entries.into_iter().map(|entry| (entry, Vec::new())).collect();
-    for round in 0..rounds {
+    for round in 0..plan.rounds {
         for turn in 0..count {
             let Some((entry, figures)) = entries.get_mut((round + turn) % count) else { continue };
-            let values = (entry.run)().await.with_context(|| entry.name.clone())?;
+            let values = plan.quiet.measure(&mut entry.run).await;
+            let values = values.with_context(|| entry.name.clone())?;
             figures.resize_with(values.len(), Figure::default);
             for (figure, value) in figures.iter_mut().zip(values) {
                 figure.samples.push(value);
@@ -43,6 +45,12 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use clap::Parser as _;
+
+    fn plan(flags: &[&str]) -> Plan {
+        let words = ["benches"].iter().chain(flags);
+        Plan::new(&crate::cli::Args::parse_from(words)).unwrap()
+    }
 
     #[tokio::test]
     async fn rounds_take_turns_and_keep_the_order_of_the_figures() {
@@ -54,7 +62,8 @@ mod tests {
                 Ok(vec![value, value + 1.0])
             })
         };
-        let figures = contest(2, vec![entry("a", 1.0), entry("b", 5.0)]).await.unwrap();
+        let plan = plan(&["--rounds", "2"]);
+        let figures = contest(&plan, vec![entry("a", 1.0), entry("b", 5.0)]).await.unwrap();
         assert_eq!(*order.borrow(), "abba");
         let samples: Vec<_> =
             figures.iter().flatten().map(|figure| figure.samples.clone()).collect();
@@ -64,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn failure_names_its_entry() {
         let entry = Entry::new("the broken one", || async { anyhow::bail!("no") });
-        let error = contest(1, vec![entry]).await.unwrap_err();
+        let error = contest(&plan(&[]), vec![entry]).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "the broken one: no");
     }
 }

@@ -11,6 +11,7 @@ mod machine;
 mod measure;
 mod plan;
 mod questions;
+mod quiet;
 pub mod report;
 mod stores;
 mod world;

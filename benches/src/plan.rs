@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::cli::Args;
+use crate::quiet::Quiet;
 use crate::stores::{self, Subject};
 
 /// The sizes of one run.
@@ -18,6 +19,7 @@ pub(crate) struct Plan {
     /// Where databases are made.
     pub(crate) data: PathBuf,
     pub(crate) subjects: Vec<&'static Subject>,
+    pub(crate) quiet: Quiet,
 }
 
 impl Plan {
@@ -31,7 +33,8 @@ impl Plan {
             stores::SUBJECTS.iter().filter(|subject| subject.name.contains(wanted)).collect();
         ensure!(!subjects.is_empty(), "no store's name holds `{wanted}`");
         let sample = Duration::from_secs_f64(seconds);
-        Ok(Self { quick: args.quick, rounds, sample, data: args.data.clone(), subjects })
+        let (data, quiet) = (args.data.clone(), Quiet::new(Duration::from_secs(args.patience)));
+        Ok(Self { quick: args.quick, rounds, sample, data, subjects, quiet })
     }
 
     /// The size of a full run, or that of a smoke run.

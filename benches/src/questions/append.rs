@@ -65,7 +65,7 @@ async fn ask_one(plan: &Plan, subject: &'static Subject, section: &mut Section) 
             }));
         }
     }
-    let mut figures = contest(plan.rounds, entries).await?.into_iter().flatten();
+    let mut figures = contest(plan, entries).await?.into_iter().flatten();
     let ceilings: Ceilings = subject.ceilings.iter().zip(figures.by_ref()).collect();
     show(plan, subject, &ceilings, &ways, figures, section)
 }

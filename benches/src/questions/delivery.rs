@@ -30,7 +30,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         let name = format!("{}: append and channel", subject.name);
         entries.push(Entry::new(name, move || plainly(plan, subject)));
     }
-    let mut figures = contest(plan.rounds, entries).await?.into_iter();
+    let mut figures = contest(plan, entries).await?.into_iter();
     let mut table = Table::new(
         "",
         &["", "median", "99th of 100", "append and channel, median", "99th of 100", "beside it"],

@@ -58,7 +58,7 @@ async fn ask_one(
         names.map(|name| Series { name: name.to_owned(), points: Vec::new() }).collect();
     let crowds = plan.size([1, 100, 10_000], [1, 10, 50]);
     for crowd in crowds {
-        let figures = contest(plan.rounds, entries(plan, crowd, burst)).await?;
+        let figures = contest(plan, entries(plan, crowd, burst)).await?;
         let plain = figures.first().and_then(|figures| figures.first()).cloned();
         let plain = plain.context("no figure of broadcast")?;
         for (figures, line) in figures.into_iter().zip(&mut series) {

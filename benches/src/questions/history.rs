@@ -104,13 +104,25 @@ async fn measure(plan: &Plan, subject: &Subject, sizes: [usize; 3]) -> Result<Fi
 
     let mut figures: Figures = Default::default();
     for _ in 0..plan.rounds {
-        cold_round(plan, &world, &mut figures).await?;
+        let cold = plan.quiet.measure(|| cold_round(plan, &world)).await?;
+        for (figures, values) in figures.iter_mut().zip(cold) {
+            keep(figures.iter_mut().skip(COLD), values);
+        }
     }
     for _ in 0..plan.rounds {
-        warm_round(plan, &world, sizes, &mut figures).await?;
+        let warm = plan.quiet.measure(|| warm_round(plan, &world, sizes)).await?;
+        for (figures, values) in figures.iter_mut().zip(warm) {
+            keep(figures.iter_mut(), values);
+        }
     }
     world.end().await;
     Ok(figures)
+}
+
+fn keep<'f>(figures: impl Iterator<Item = &'f mut Figure>, values: impl IntoIterator<Item = f64>) {
+    for (figure, value) in figures.zip(values) {
+        figure.samples.push(value);
+    }
 }
 
 /// Appends messages to a chat until it has so many events.
@@ -157,9 +169,9 @@ fn message(load: &Load, chat: usize, number: u64) -> Result<NewEvent> {
 
 /// Loads each chat in engines that know nothing yet. They are dropped without a shutdown, so that
 /// they leave no newer snapshot.
-async fn cold_round(plan: &Plan, world: &World, figures: &mut Figures) -> Result<()> {
+async fn cold_round(plan: &Plan, world: &World) -> Result<Vec<[f64; 2]>> {
     let times = plan.size(5, 1);
-    let mut samples: Vec<[Vec<f64>; 2]> = vec![Default::default(); figures.len()];
+    let mut samples: Vec<[Vec<f64>; 2]> = vec![Default::default(); world.chats.len()];
     for _ in 0..times {
         for (chat, [load, open]) in samples.iter_mut().enumerate() {
             let id = world.handle(chat, 1)?.id().clone();
@@ -171,20 +183,10 @@ async fn cold_round(plan: &Plan, world: &World, figures: &mut Figures) -> Result
             open.push(on_a_worker(async move { Ok(timed(handle.open(PAGE)).await?) }).await?);
         }
     }
-    for (figures, samples) in figures.iter_mut().zip(samples) {
-        for (figure, samples) in figures.iter_mut().skip(COLD).zip(samples) {
-            figure.samples.push(median(&samples));
-        }
-    }
-    Ok(())
+    Ok(samples.into_iter().map(|samples| samples.map(|samples| median(&samples))).collect())
 }
 
-async fn warm_round(
-    plan: &Plan,
-    world: &World,
-    sizes: [usize; 3],
-    figures: &mut Figures,
-) -> Result<()> {
+async fn warm_round(plan: &Plan, world: &World, sizes: [usize; 3]) -> Result<Vec<[f64; COLD]>> {
     let times = plan.size(300, 3);
     let mut handles = Vec::new();
     for (chat, size) in sizes.into_iter().enumerate() {
@@ -206,12 +208,8 @@ async fn warm_round(
         }
         Ok(samples)
     });
-    for (figures, samples) in figures.iter_mut().zip(samples.await?) {
-        for (figure, samples) in figures.iter_mut().zip(samples) {
-            figure.samples.push(median(&samples));
-        }
-    }
-    Ok(())
+    let samples = samples.await?.into_iter();
+    Ok(samples.map(|samples| samples.map(|samples| median(&samples))).collect())
 }
 
 async fn page(chat: &ChatHandle, query: HistoryQuery) -> Result<()> {

@@ -24,15 +24,17 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
     );
     let mut bars = Vec::new();
     for &subject in &plan.subjects {
-        let mut world = prepare(plan, subject, chats).await?;
+        let world = tokio::sync::Mutex::new(prepare(plan, subject, chats).await?);
         let mut samples: [Figure; 5] = std::array::from_fn(|_| Figure::default());
         for _ in 0..plan.rounds {
-            let values = round(plan, &mut world).await?;
+            let values =
+                plan.quiet.measure(|| async { round(plan, &mut *world.lock().await).await });
+            let values = values.await?;
             for (figure, value) in samples.iter_mut().zip(values) {
                 figure.samples.push(value);
             }
         }
-        world.end().await;
+        world.into_inner().end().await;
         let [warm, plain, moved, first, second] = samples;
         bars.push(Bar::new(format!("{}, warm", subject.name), &warm));
         bars.push(Bar::new(format!("{}, after a message", subject.name), &moved));

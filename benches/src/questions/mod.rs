@@ -55,7 +55,8 @@ pub async fn run(args: Args, out: &mut dyn Write) -> Result<Report> {
     report::say_head(out, &report)?;
     let load_before = machine::load_average();
     for question in questions {
-        let section = (question.ask)(&plan).await.with_context(|| question.name)?;
+        let mut section = (question.ask)(&plan).await.with_context(|| question.name)?;
+        section.about = format!("{} {}", section.about.trim(), plan.quiet.say());
         report::say_section(out, &section)?;
         report.sections.push(section);
     }
@@ -77,6 +78,7 @@ fn command(args: &Args) -> String {
     flag("store", args.store.clone());
     flag("seconds", args.seconds.map(|seconds| seconds.to_string()));
     flag("rounds", args.rounds.map(|rounds| rounds.to_string()));
+    flag("patience", (args.patience > 0).then(|| args.patience.to_string()));
     if args.quick {
         words.push_str(" --quick");
     }

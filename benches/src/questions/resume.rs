@@ -38,7 +38,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
             Entry::new(format!("{}: one reader", subject.name), move || one(plan, subject)),
             Entry::new(format!("{}: many readers", subject.name), move || many(plan, subject)),
         ];
-        let figures: Vec<_> = contest(plan.rounds, entries).await?.into_iter().flatten().collect();
+        let figures: Vec<_> = contest(plan, entries).await?.into_iter().flatten().collect();
         let [start, plain_start, token, plain_token, warm, cold] =
             <[Figure; 6]>::try_from(figures).ok().context("six figures of each")?;
         let (start_ratio, token_ratio) = (start.over(&plain_start), token.over(&plain_token));

@@ -55,7 +55,7 @@ async fn ask_one(
             entries.push(Entry::new(name, move || send(plan, subject, chats, senders)));
         }
     }
-    let mut figures = contest(plan.rounds, entries).await?.into_iter();
+    let mut figures = contest(plan, entries).await?.into_iter();
     let mut table = Table::new(
         subject.name,
         &["chats", "callers", "messages/s", "CPU for a message", "beside the store alone"],
