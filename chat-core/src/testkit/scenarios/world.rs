@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use super::audit;
 use super::harness::{ScenarioHarness, Stores};
 use super::reader::Reader;
@@ -15,11 +17,11 @@ use crate::engine::{
     SubscribeFrom,
 };
 use crate::event::NewEvent;
-use crate::id::{ChatId, ClientMessageId, CommandId, StreamId, UserId, Version};
+use crate::id::{ChatId, ClientMessageId, CommandId, Position, StreamId, UserId, Version};
 use crate::memory::MemoryBus;
-use crate::ports::{EventBus, EventStoreExt as _, Expected};
+use crate::ports::{EventBus, EventStore, EventStoreExt as _, Expected, PageLimit};
 use crate::testkit::Answers;
-use crate::testkit::fixture::{event_id, read_all, write};
+use crate::testkit::fixture::{event_id, partitions, read_all, write};
 
 /// One database and whatever runs on it.
 pub struct World<'h> {
@@ -31,6 +33,8 @@ pub struct World<'h> {
     bus: Option<Arc<dyn EventBus>>,
     nodes: Mutex<Vec<(u64, Engine)>>,
     seed: AtomicU64,
+    /// Events that were there before: those of an earlier world in the same stores.
+    found: OnceCell<u64>,
 }
 
 /// An engine, as a process of its own.
@@ -71,6 +75,7 @@ impl<'h> World<'h> {
             bus: Some(Arc::new(MemoryBus::new())),
             nodes: Mutex::default(),
             seed: AtomicU64::new(0),
+            found: OnceCell::new(),
         }
     }
 
@@ -112,11 +117,13 @@ impl<'h> World<'h> {
         change: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> Node {
         let number = self.seed.fetch_add(1, Ordering::SeqCst);
+        let found = self.found.get_or_init(|| count(&*stores.events)).await;
+        let ids = SeededIds::new((found << 20) + number);
         let mut builder = Engine::builder()
             .store(stores.events)
             .views(stores.views)
             .clock(Arc::clone(&self.clock) as _)
-            .ids(Arc::new(SeededIds::new(number)))
+            .ids(Arc::new(ids))
             .limits(self.limits.clone())
             .config(self.config.clone());
         if let Some(bus) = &self.bus {
@@ -235,6 +242,16 @@ impl<'h> World<'h> {
 #[must_use]
 pub fn soak<T>(long: T, short: T) -> T {
     if std::env::var_os("CHAT_SOAK").is_some() { long } else { short }
+}
+
+/// How many events a store holds.
+async fn count(store: &dyn EventStore) -> u64 {
+    let mut count = 0;
+    for partition in partitions(store).await {
+        let log = store.read_log(partition, Position::ZERO, PageLimit::events(1)).await;
+        count += log.unwrap_or_else(|error| panic!("the log cannot be read: {error}")).head.0;
+    }
+    count
 }
 
 /// A group of ann, who owns it, bob and carl, made through this engine.
