@@ -13,4 +13,5 @@ mod contract;
 mod files;
 mod processes;
 mod readable;
+mod scenarios;
 mod support;
