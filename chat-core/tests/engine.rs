@@ -251,3 +251,30 @@ async fn text_from_before_a_join_that_hides_the_past_stays_hidden_when_it_is_edi
     assert!(carl.chat(&chat).message(old).await.is_err());
     engine.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_future_that_is_left_standing_holds_up_nobody() {
+    let (store, views) = (MemoryEventStore::new(), MemoryViewStore::new());
+    let engine = engine_on(&store, &views).await;
+    let ann = engine.user(user("ann"));
+    let chat = ann.create_group(NewGroup::named("x"), None).await.unwrap().chat;
+    let chat = ann.chat(&chat);
+    let mut standing = Vec::new();
+    for _ in 0..8 {
+        let (chat, mut read) = (chat.clone(), None);
+        let polled = read.insert(Box::pin(async move { chat.read_state().await.unwrap() }));
+        // Polled once, or a few times, and then neither polled again nor dropped.
+        for _ in 0..standing.len() {
+            if futures::poll!(polled.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        standing.push(read);
+    }
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, chat.open(10)).await.expect("no wait").unwrap();
+    tokio::time::timeout(patience, chat.send(NewMessage::text("hello"))).await.unwrap().unwrap();
+    drop(standing);
+    engine.shutdown().await;
+}

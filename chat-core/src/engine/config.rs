@@ -35,7 +35,7 @@ pub struct EngineConfig {
     /// Messages in one page of history, at most. Default 1,000.
     pub history_page: usize,
     /// How often a command is decided anew when others change the chat at the same time, or the
-    /// store is unsure. Default 8.
+    /// store is unsure. The waits in between grow to 70 ms. Default 32.
     pub command_attempts: u32,
     /// How long "is typing" lasts without being said again. Default 6 s.
     pub typing_ttl: Duration,
@@ -63,7 +63,7 @@ impl Default for EngineConfig {
             tail_bytes: 4 << 20,
             catch_up_page: 500,
             history_page: 1_000,
-            command_attempts: 8,
+            command_attempts: 32,
             typing_ttl: Duration::from_secs(6),
             presence_grace: Duration::from_secs(10),
             presence_ttl: Duration::from_secs(60),

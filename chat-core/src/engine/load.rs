@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::oneshot;
+
 use super::cell::{CellInner, ChatCell, Messages};
 use super::error::ChatError;
 use super::shared::{Shared, bug};
@@ -35,7 +37,20 @@ const MESSAGE_PREFIX: &str = "message/";
 
 impl Shared {
     /// Brings the chat in memory up to the store's head. Callers at the same time share the work.
+    ///
+    /// The work is done in a task of its own: it holds the chat's turn, and a caller whose future is
+    /// left standing must not hold up everybody else in the chat.
     pub(super) async fn refresh(self: &Arc<Self>, cell: &Arc<ChatCell>) -> Result<(), ChatError> {
+        let (done, result) = oneshot::channel();
+        let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
+        self.spawn(async move {
+            // A caller that went away does not need the result.
+            let _ = done.send(shared.refresh_now(&cell).await);
+        });
+        result.await.unwrap_or_else(|_| Err(bug("an adapter panicked")))
+    }
+
+    async fn refresh_now(self: &Arc<Self>, cell: &Arc<ChatCell>) -> Result<(), ChatError> {
         let Some(round) = cell.refresh.enter().await else {
             return Ok(());
         };
@@ -298,7 +313,8 @@ impl Shared {
             // Another process's snapshot that covers what this one's memory has forgotten is as
             // good; what it lacks stays in memory.
             Some(Err(ViewError::CheckpointMoved { actual, .. }))
-                if actual.0 >= inner.flushed.0 && inner.flushed != Version::ZERO =>
+                if actual.0 >= inner.flushed.0
+                    && (inner.flushed != Version::ZERO || inner.saved == Checkpoint::ZERO) =>
             {
                 inner.flushed = Version(actual.0).min(version);
                 inner.saved = actual;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::cell::{ChatCell, SingleFlight};
 use super::committer::Committer;
@@ -166,8 +166,18 @@ impl Shared {
         }
     }
 
-    /// The store's incarnation now.
-    pub(super) async fn epoch(&self) -> Result<Epoch, StoreError> {
+    /// The store's incarnation now. As with `refresh`, the work is not the caller's own.
+    pub(super) async fn epoch(self: &Arc<Self>) -> Result<Epoch, ChatError> {
+        let (done, result) = oneshot::channel();
+        let shared = Arc::clone(self);
+        self.spawn(async move {
+            // A caller that went away does not need the result.
+            let _ = done.send(shared.epoch_now().await);
+        });
+        result.await.unwrap_or_else(|_| Err(bug("an adapter panicked")))
+    }
+
+    async fn epoch_now(&self) -> Result<Epoch, ChatError> {
         if let Some(round) = self.epoch_flight.enter().await {
             let info = self.store.info().await?;
             *lock(&self.epoch) = info.epoch;

@@ -238,9 +238,14 @@ impl Tail {
     }
 
     /// Puts the next events in. The caller brings them in order, without a hole.
-    pub(super) fn push(self: &Arc<Self>, records: Vec<ChatRecord>) {
-        let batch = EventBatch::new(records);
+    pub(super) fn push(self: &Arc<Self>, mut records: Vec<ChatRecord>) {
         let mut ring = self.ring();
+        // A state that was folded anew brings events that were delivered before.
+        records.retain(|record| record.version > ring.last);
+        if records.is_empty() {
+            return;
+        }
+        let batch = EventBatch::new(records);
         let ring_ref = &mut *ring;
         for record in batch.records.iter() {
             match &record.event {
