@@ -45,7 +45,7 @@ impl WriterThread {
                     Ok(writer) => {
                         // If nobody waits any more for the store to open, nobody will write.
                         if ready.send(Ok(opened.readers)).is_ok() {
-                            writer::run(writer, &queue, config.durability);
+                            writer::run(writer, &queue);
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 //! in the order of arrival, and answers each after the commit. Alone, an append goes at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_core::Epoch;
 use chat_core::ports::{Append, AppendResult, StoreError, ViewBatch, ViewError};
@@ -10,7 +10,6 @@ use rusqlite::{Connection, Statement};
 use tokio::sync::oneshot;
 
 use super::appender::Appender;
-use super::config::SqliteDurability;
 use super::error::{Step, store_error};
 use super::migrate::EPOCH;
 use super::queue::Queue;
@@ -127,7 +126,7 @@ impl Done {
 }
 
 /// Carries out jobs until the queue is closed and empty.
-pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>, durability: SqliteDurability) {
+pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>) {
     let mut jobs = Vec::new();
     loop {
         let (mut tasks_left, mut bytes_left) = (MAX_TASKS, MAX_BYTES);
@@ -151,11 +150,12 @@ pub(super) fn run(mut writer: Writer<'_>, queue: &Queue<Job>, durability: Sqlite
         for job in jobs.drain(..) {
             job.answer(&mut done);
         }
-        // Callers that were answered come back at once if they have more. While there are few,
-        // most of a commit is the wait for the disk, and it pays to let all of them share the
-        // next one instead of every other one. Nobody waits for company who is alone.
-        if durability == SqliteDurability::Full && (2..=FEW).contains(&company) {
-            queue.gather(company, MOMENT);
+        // Callers that were answered come back at once if they have more. A small part of the time
+        // that a commit takes is well spent on letting all of them share the next one instead of
+        // every other one. Nobody waits for company who is alone, or where commits are quick.
+        let moment = (writer.commit_time / 4).min(LONGEST_GATHERING);
+        if company > 1 && moment >= SHORTEST_GATHERING {
+            queue.gather(company.min(MAX_TASKS), moment);
         }
     }
 }
@@ -172,6 +172,8 @@ pub(super) struct Writer<'c> {
     appender: Appender<'c>,
     views: ViewWriter<'c>,
     seen: Option<i64>,
+    /// How long the last commit took, most of it waiting for the disk.
+    commit_time: Duration,
 }
 
 impl<'c> Writer<'c> {
@@ -190,6 +192,7 @@ impl<'c> Writer<'c> {
             appender: Appender::new(connection, sql)?,
             views: ViewWriter::new(connection, sql)?,
             seen: None,
+            commit_time: Duration::ZERO,
         })
     }
 
@@ -220,10 +223,12 @@ impl<'c> Writer<'c> {
                 return Err(store_error(error, Step::Write));
             }
         };
+        let start = Instant::now();
         if let Err(error) = self.commit.execute(()) {
             self.roll_back();
             return Err(store_error(error, Step::Commit));
         }
+        self.commit_time = start.elapsed();
         Ok(done)
     }
 
@@ -302,9 +307,9 @@ pub(super) fn queue() -> Arc<Queue<Job>> {
     Arc::new(Queue::new(64 << 10))
 }
 
-const FEW: usize = 64;
-const MOMENT: Duration = Duration::from_micros(40);
 const JOB_KIB: usize = 16;
 /// Bounds of one transaction, unless one job alone is larger.
 const MAX_TASKS: usize = 1_024;
 const MAX_BYTES: usize = 4 << 20;
+const SHORTEST_GATHERING: Duration = Duration::from_micros(20);
+const LONGEST_GATHERING: Duration = Duration::from_micros(250);
