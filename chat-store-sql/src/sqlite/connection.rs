@@ -1,5 +1,7 @@
 //! Opens connections: pragmas, patience with other processes, and what is refused at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chat_core::ports::StoreError;
@@ -9,7 +11,7 @@ use super::config::{SqliteConfig, SqliteDurability};
 use super::error::{Step, store_error};
 
 /// Opens the connection that writes, in WAL mode.
-pub(super) fn open_writer(config: &SqliteConfig) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(config: &SqliteConfig) -> Result<(Connection, Hurry), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = open(config, flags)?;
     // Where the permissions allow no writing, SQLite opens the file for reading only.
@@ -17,7 +19,7 @@ pub(super) fn open_writer(config: &SqliteConfig) -> Result<Connection, StoreErro
         let what = format!("{} may be read but not written", config.path.display());
         return Err(StoreError::ReadOnly { what });
     }
-    patient(&mut connection, config.busy_timeout)?;
+    let hurry = patient(&mut connection, config.busy_timeout)?;
     use_wal(&connection, config)?;
     durable(&connection, config.durability)?;
     let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
@@ -31,16 +33,12 @@ pub(super) fn open_writer(config: &SqliteConfig) -> Result<Connection, StoreErro
     // The log is cut back to this after one long read has made it grow, but no further: writing
     // over old pages is twice as fast as making the file longer.
     pragma("journal_size_limit", &WAL_BYTES_KEPT)?;
-    Ok(connection)
+    Ok((connection, hurry))
 }
 
-/// Opens a connection that copies the log into the file, and waits for others at most this long.
-pub(super) fn open_checkpointer(
-    config: &SqliteConfig,
-    timeout: Duration,
-) -> Result<Connection, StoreError> {
-    let mut connection = open(config, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    patient(&mut connection, timeout)?;
+/// Opens a connection that copies the log into the file.
+pub(super) fn open_checkpointer(config: &SqliteConfig) -> Result<Connection, StoreError> {
+    let connection = open(config, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     durable(&connection, config.durability)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(at_open)?;
     Ok(connection)
@@ -124,16 +122,33 @@ fn use_wal(connection: &Connection, config: &SqliteConfig) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Lets a connection wait for locks that other processes hold.
-fn patient(connection: &mut Connection, timeout: Duration) -> Result<(), StoreError> {
+/// Lets a connection wait for locks that others hold.
+fn patient(connection: &mut Connection, timeout: Duration) -> Result<Hurry, StoreError> {
+    let hurry = Hurry::default();
+    let in_a_hurry = Arc::clone(&hurry.0);
     let mut patience = Patience::new(timeout);
     let handler = move |tries| {
         if tries == 0 {
-            patience.restart();
+            let now = if in_a_hurry.load(Ordering::Relaxed) { SHORT_WAIT } else { timeout };
+            patience.restart(now.min(timeout));
         }
         patience.wait()
     };
-    connection.busy_handler(Some(handler)).map_err(at_open)
+    connection.busy_handler(Some(handler)).map_err(at_open)?;
+    Ok(hurry)
+}
+
+/// Lets a connection wait shorter for a while.
+#[derive(Debug, Default)]
+pub(super) struct Hurry(Arc<AtomicBool>);
+
+impl Hurry {
+    /// Does something that must not wait for long.
+    pub(super) fn during(&self, work: impl FnOnce()) {
+        self.0.store(true, Ordering::Relaxed);
+        work();
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 fn at_open(error: rusqlite::Error) -> StoreError {
@@ -156,8 +171,9 @@ impl Patience {
         Self { since: Instant::now(), timeout, longest: FIRST_WAIT_MICROS, random }
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, timeout: Duration) {
         self.since = Instant::now();
+        self.timeout = timeout;
         self.longest = FIRST_WAIT_MICROS;
     }
 
@@ -183,6 +199,7 @@ impl Patience {
 
 const FIRST_WAIT_MICROS: u64 = 100;
 const LONGEST_WAIT_MICROS: u64 = 5_000;
+const SHORT_WAIT: Duration = Duration::from_millis(50);
 
 const WAL_BYTES_KEPT: i64 = 128 << 20;
 const WRITER_CACHE_KIB: i64 = 32 << 10;

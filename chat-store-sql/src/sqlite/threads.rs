@@ -69,11 +69,11 @@ struct Opened {
 }
 
 fn open_all(config: &SqliteConfig, sql: &Sql) -> Result<Opened, StoreError> {
-    let mut connection = open_writer(config)?;
+    let (mut connection, hurry) = open_writer(config)?;
     migrate::migrate(&mut connection, &config.namespace, sql)?;
     let readers = (0..config.readers.get()).map(|_| open_reader(config));
     let readers = readers.collect::<Result<_, _>>()?;
-    let checkpointer = Checkpointer::start(config, &mut connection)?;
+    let checkpointer = Checkpointer::start(config, &mut connection, hurry)?;
     let mark = Mark::leave(&mut connection, config, sql)?;
     Ok(Opened { connection, readers, checkpointer, mark })
 }
