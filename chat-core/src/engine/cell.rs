@@ -150,7 +150,8 @@ struct Entry {
 const MAX_CLEAN: usize = 256;
 
 impl Messages {
-    fn apply(&mut self, record: &ChatRecord, policy: crate::domain::ReactionPolicy) {
+    /// Takes a change of a message in; of an event that is in already it makes no difference.
+    pub(super) fn apply(&mut self, record: &ChatRecord, policy: crate::domain::ReactionPolicy) {
         let Some(target) = record.event.target() else {
             return;
         };

@@ -59,13 +59,7 @@ impl Shared {
             let loaded_now = std::mem::take(&mut load);
             if loaded_now {
                 let loaded = self.load_snapshot(cell).await?;
-                let mut inner = cell.lock();
-                inner.state = loaded.state;
-                inner.flushed = loaded.flushed;
-                inner.saved = loaded.saved;
-                // What was fetched before knew nothing of this snapshot.
-                inner.messages = Messages::default();
-                inner.preview = None;
+                self.take_snapshot(cell, loaded).await?;
             }
             let from = cell.lock().state.version;
             let limit = PageLimit::events(PageLimit::MAX_EVENTS);
@@ -97,6 +91,45 @@ impl Shared {
         }
         round.succeed();
         Ok(())
+    }
+
+    /// Goes on from what the views hold. A state that is in memory already stays, as somebody may be
+    /// listening to it, and others may have seen it: it never goes back. Only the changes of messages
+    /// that the views do not hold are read again.
+    async fn take_snapshot(&self, cell: &ChatCell, loaded: Loaded) -> Result<(), ChatError> {
+        let Loaded { state, flushed, saved } = loaded;
+        {
+            let mut inner = cell.lock();
+            if inner.state.version <= state.version && inner.tail.is_none() {
+                inner.state = state;
+                inner.flushed = flushed;
+                inner.saved = saved;
+                // What was fetched before knew nothing of this snapshot.
+                inner.messages = Messages::default();
+                inner.preview = None;
+                return Ok(());
+            }
+        }
+        let mut messages = Messages::default();
+        let mut read = flushed;
+        loop {
+            let limit = PageLimit::events(PageLimit::MAX_EVENTS);
+            let page =
+                self.store.read_stream(&cell.stream, Direction::Forward, read, limit).await?;
+            let policy = cell.lock().state.reactions;
+            for stored in &page.events {
+                messages.apply(&self.record(stored), policy);
+                read = stored.version;
+            }
+            let mut inner = cell.lock();
+            if read >= inner.state.version || page.events.is_empty() {
+                inner.flushed = flushed;
+                inner.saved = saved;
+                inner.messages = messages;
+                inner.preview = None;
+                return Ok(());
+            }
+        }
     }
 
     /// Reads a stored event; one that cannot be read is counted and told once, and changes nothing.
@@ -232,7 +265,10 @@ impl Shared {
                 _ => break,
             }
         }
-        messages.extend(self.replay_messages(cell, &broken).await?);
+        if !broken.is_empty() {
+            messages.extend(self.replay_messages(cell, &broken).await?);
+            messages.sort_by_key(|message: &MessageState| message.seq);
+        }
         Ok(messages)
     }
 
