@@ -17,7 +17,7 @@ use super::subscription::{SubscribeFrom, Subscription};
 use super::token::SyncToken;
 use crate::domain::{
     Access, ChatCommand, EditMessage, Mentions, MessageId, MessageRef, MessageState, Rejection,
-    Role, SendMessage, command_event_id, message_event_id,
+    Role, SendMessage, command_event_id, message_event_id, readable,
 };
 use crate::id::{ChatId, ClientMessageId, CommandId, UserId, Version};
 
@@ -541,7 +541,7 @@ impl ChatHandle {
     /// Says that the user types, or stopped. Lapses by itself; a message ends it.
     ///
     /// # Errors
-    /// [`Rejection::NotMember`]; see [`ChatError`].
+    /// As [`open`](Self::open).
     pub async fn typing(&self, on: bool) -> Result<(), ChatError> {
         let cell = self.cell()?;
         // Whoever is live here follows the chat anyway; typing comes often.
@@ -549,23 +549,25 @@ impl ChatHandle {
         if !follows {
             self.shared().refresh(&cell).await?;
         }
-        if cell.lock().state.active(&self.user).is_none() {
-            return Err(Rejection::NotMember.into());
-        }
+        self.must_be_member(&cell)?;
         presence::typing(self.shared(), &cell, &self.user, on);
         Ok(())
+    }
+
+    fn must_be_member(&self, cell: &ChatCell) -> Result<(), Rejection> {
+        let inner = cell.lock();
+        let is_member = readable(&inner.state, &self.user)?.is_active();
+        if is_member { Ok(()) } else { Err(Rejection::NotMember) }
     }
 
     /// The members who are online, for members.
     ///
     /// # Errors
-    /// [`Rejection::NotMember`]; see [`ChatError`].
+    /// As [`open`](Self::open).
     pub async fn online(&self) -> Result<Vec<UserId>, ChatError> {
         let cell = self.cell()?;
         self.shared().refresh(&cell).await?;
-        if cell.lock().state.active(&self.user).is_none() {
-            return Err(Rejection::NotMember.into());
-        }
+        self.must_be_member(&cell)?;
         Ok(presence::online_members(self.shared(), &cell))
     }
 }
