@@ -1,6 +1,7 @@
 //! Chats put through what really happens, on any store: the rules alone, then whole engines.
 
 pub mod audit;
+mod f_members;
 mod gate;
 mod harness;
 mod pure;
@@ -21,6 +22,7 @@ mod a_sending;
 mod b_order;
 mod c_history;
 mod c_resume;
+mod c_snapshots;
 mod d_changes;
 mod e_counts;
 mod e_unread;
@@ -34,9 +36,11 @@ pub use a_sending::*;
 pub use b_order::*;
 pub use c_history::*;
 pub use c_resume::*;
+pub use c_snapshots::*;
 pub use d_changes::*;
 pub use e_counts::*;
 pub use e_unread::*;
+pub use f_members::*;
 pub use g_lists::*;
 pub use h_devices::*;
 pub use k_engine::*;
@@ -117,6 +121,17 @@ macro_rules! scenario_tests {
             e16_counts_are_the_same_after_a_restart,
             e18_counts_of_a_long_chat_are_those_by_hand,
             e22_e23_counts_and_sums_hold_after_any_history,
+            c1_anothers_snapshot_takes_nothing_back_and_leaves_nothing_out,
+            k11_views_that_are_emptied_under_an_engine_are_filled_again,
+            k11_broken_rows_among_whole_ones_bring_nothing_back,
+            f1_who_is_removed_gets_the_removal_as_the_last,
+            f2_nothing_is_sent_behind_the_own_removal,
+            f5_rank_counts_where_the_command_lands,
+            f6_a_group_has_exactly_one_owner,
+            f7_a_hundred_who_come_at_once_are_all_there,
+            f8_joining_twice_at_once_is_one_membership,
+            f16_rank_is_respected_by_every_command,
+            f17_an_old_token_leads_to_the_end_of_the_membership,
         }
         $crate::__scenario_tests_e! { $fresh }
         $crate::__scenario_tests_g! { $fresh }
