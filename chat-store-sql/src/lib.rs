@@ -5,8 +5,14 @@
 //! | feature | database | driver |
 //! |---|---|---|
 //! | `sqlite` | SQLite, compiled in | `rusqlite` |
+//! | `postgres` | PostgreSQL | `sqlx` |
+//! | `mysql` | MySQL 8, MariaDB | `sqlx` |
 //!
 //! Nothing is compiled in unless its feature is asked for.
 
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -1,0 +1,1 @@
+//! Chat history, read models and signals in Redis Streams: one server or a cluster.

@@ -1,0 +1,1 @@
+//! Chats in MySQL 8 or MariaDB.

@@ -1,0 +1,1 @@
+//! Private database servers for tests, on free loopback ports with data folders of their own.
