@@ -35,7 +35,7 @@ macro_rules! __scenario_tests_k_engine {
     };
 }
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// K19: many chats, one after the other.
 pub async fn k19_idle_chats_leave_the_memory(harness: &dyn ScenarioHarness) {
