@@ -72,6 +72,15 @@ impl RedisCluster {
         self.nodes.iter().filter_map(Server::id).collect()
     }
 
+    /// Whether every node that was not killed still runs.
+    ///
+    /// # Errors
+    ///
+    /// When one has ended by itself; with the end of its log.
+    pub fn check(&mut self) -> Result<()> {
+        self.nodes.iter_mut().try_for_each(Server::check)
+    }
+
     /// Kills a node and waits for its end. The others find out after two seconds.
     ///
     /// # Errors

@@ -45,5 +45,5 @@ pub use cluster::RedisCluster;
 pub use kept::Kept;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
-pub use programs::find;
+pub use programs::places;
 pub use redis::{Fsync, Redis};

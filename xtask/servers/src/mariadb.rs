@@ -7,10 +7,9 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::home::Home;
-use crate::kept::Kept;
 use crate::process::{Launch, PATIENCE};
 use crate::programs::{MARIADB_INSTALL_DB, MARIADBD};
-use crate::server::{Kind, Server};
+use crate::server::{Kind, Server, lifecycle};
 use crate::wire::mysql::query;
 
 /// A MariaDB of its own: every commit flushed, no binary log, 400 connections, the user `root`
@@ -19,6 +18,8 @@ use crate::wire::mysql::query;
 pub struct MariaDb {
     server: Server<Flavour>,
 }
+
+lifecycle!(MariaDb);
 
 impl MariaDb {
     /// Sets a server up and starts it; returns when it answers. Takes some seconds.
@@ -40,53 +41,10 @@ impl MariaDb {
         Ok(Self { server: Server::start_kept(Flavour, folder)? })
     }
 
-    /// Lets go of a server that [`MariaDb::start_kept`] started.
-    ///
-    /// # Errors
-    ///
-    /// When it has been killed.
-    pub fn keep(self) -> Result<Kept> {
-        self.server.keep()
-    }
-
     /// Where to connect to; the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}/test", self.server.port())
-    }
-
-    /// The process that was started, while it runs.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.server.id()
-    }
-
-    /// Kills it and waits for its end. A server that doesn't run is fine.
-    ///
-    /// # Errors
-    ///
-    /// When the system doesn't tell how it ended.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// Starts it again on the same port and data; returns when it has recovered and answers. One
-    /// that runs is stopped before.
-    ///
-    /// # Errors
-    ///
-    /// When it doesn't start; with the end of its log.
-    pub fn restart(&mut self) -> Result<()> {
-        self.server.restart()
-    }
-
-    /// Stops it in an orderly way.
-    ///
-    /// # Errors
-    ///
-    /// When it had to be killed after two minutes.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.stop()
     }
 
     /// Runs `sql` on a new connection; a line for each row, its columns parted by tabs.

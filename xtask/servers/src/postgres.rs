@@ -9,10 +9,9 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::home::Home;
-use crate::kept::Kept;
 use crate::process::{Launch, PATIENCE};
 use crate::programs::POSTGRES;
-use crate::server::{Kind, Server};
+use crate::server::{Kind, Server, lifecycle};
 use crate::wire::postgres::query;
 
 /// A PostgreSQL of its own: `fsync` and `synchronous_commit` on, 200 connections, every user
@@ -21,6 +20,8 @@ use crate::wire::postgres::query;
 pub struct Postgres {
     server: Server<Flavour>,
 }
+
+lifecycle!(Postgres);
 
 impl Postgres {
     /// Sets a server up and starts it; returns when it answers. Takes some seconds.
@@ -42,53 +43,10 @@ impl Postgres {
         Ok(Self { server: Server::start_kept(Flavour, folder)? })
     }
 
-    /// Lets go of a server that [`Postgres::start_kept`] started.
-    ///
-    /// # Errors
-    ///
-    /// When it has been killed.
-    pub fn keep(self) -> Result<Kept> {
-        self.server.keep()
-    }
-
     /// Where to connect to; the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.server.port())
-    }
-
-    /// The process that was started, while it runs.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.server.id()
-    }
-
-    /// Kills all of its processes and waits for their end. A server that doesn't run is fine.
-    ///
-    /// # Errors
-    ///
-    /// When the system doesn't tell how it ended.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// Starts it again on the same port and data; returns when it has recovered and answers. One
-    /// that runs is stopped before.
-    ///
-    /// # Errors
-    ///
-    /// When it doesn't start; with the end of its log.
-    pub fn restart(&mut self) -> Result<()> {
-        self.server.restart()
-    }
-
-    /// Stops it in an orderly way, without waiting for clients to leave.
-    ///
-    /// # Errors
-    ///
-    /// When it had to be killed after two minutes.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.stop()
     }
 
     /// Runs `sql` on a new connection; a line for each row, its columns parted by `|`.

@@ -117,9 +117,11 @@ impl Process {
         self.child.try_wait().context("look after the server")
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        // The only failure is that it has ended already.
-        let _ = kill_process(self.pid, signal);
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        // Not if it has ended: its number may be another's by now.
+        if let Ok(None) = self.ended() {
+            let _ = kill_process(self.pid, signal);
+        }
     }
 
     /// Waits for its end, at most this long.

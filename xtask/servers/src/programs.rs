@@ -53,17 +53,18 @@ impl Program {
     }
 }
 
-/// The first program with one of `names` on `PATH`, or where Debian puts servers: `/usr/sbin`
-/// and the newest `/usr/lib/postgresql/*/bin`.
-#[must_use]
-pub fn find(names: &[&str]) -> Option<PathBuf> {
-    let folders = folders();
+/// The first program with one of `names` in one of [`places`].
+pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
+    let folders = places();
     names
         .iter()
         .find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|path| runnable(path)))
 }
 
-fn folders() -> Vec<PathBuf> {
+/// Where programs are searched for: the folders of `PATH`, then those where Debian puts servers,
+/// `/usr/sbin` and the newest `/usr/lib/postgresql/*/bin` among them.
+#[must_use]
+pub fn places() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<_> = std::env::split_paths(&path).collect();
     folders.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));

@@ -8,11 +8,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::home::Home;
-use crate::kept::Kept;
 use crate::port::Ports;
 use crate::process::{Launch, PATIENCE};
 use crate::programs::REDIS_SERVER;
-use crate::server::{Kind, Server};
+use crate::server::{Kind, Server, lifecycle};
 use crate::wire::resp::{Connection, Reply};
 
 /// When a server flushes its append-only file to the disk.
@@ -29,6 +28,8 @@ pub enum Fsync {
 pub struct Redis {
     server: Server<Flavour>,
 }
+
+lifecycle!(Redis);
 
 impl Redis {
     /// Starts a server that flushes every write; returns when it answers.
@@ -61,53 +62,10 @@ impl Redis {
         Ok(Self { server: Server::start_kept(flavour, folder)? })
     }
 
-    /// Lets go of a server that [`Redis::start_kept`] started.
-    ///
-    /// # Errors
-    ///
-    /// When it has been killed.
-    pub fn keep(self) -> Result<Kept> {
-        self.server.keep()
-    }
-
     /// Where to connect to; the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
         url(&self.server)
-    }
-
-    /// The process that was started, while it runs.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.server.id()
-    }
-
-    /// Kills it and waits for its end. A server that doesn't run is fine.
-    ///
-    /// # Errors
-    ///
-    /// When the system doesn't tell how it ended.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// Starts it again on the same port and data; returns when it has loaded them and answers.
-    /// One that runs is stopped before.
-    ///
-    /// # Errors
-    ///
-    /// When it doesn't start; with the end of its log.
-    pub fn restart(&mut self) -> Result<()> {
-        self.server.restart()
-    }
-
-    /// Stops it in an orderly way.
-    ///
-    /// # Errors
-    ///
-    /// When it had to be killed after two minutes.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.stop()
     }
 
     /// Runs a command on a new connection; a line for each element of the reply.

@@ -117,6 +117,17 @@ impl<K: Kind> Server<K> {
         self.process.is_some()
     }
 
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        match process.ended()? {
+            None => Ok(()),
+            Some(status) => {
+                let ended = anyhow!("it ended by itself ({status})");
+                Err(self.with_log(&ended, 0)).with_context(|| Self::doing("keep up"))
+            }
+        }
+    }
+
     pub(crate) fn kill(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.kill(),
@@ -214,6 +225,68 @@ impl<K: Kind> Drop for Server<K> {
         }
     }
 }
+
+/// What can be done with a server of any kind, once it has started.
+macro_rules! lifecycle {
+    ($server:ident) => {
+        impl $server {
+            /// Lets go of a server that was started to be kept.
+            ///
+            /// # Errors
+            ///
+            /// When it has been killed.
+            pub fn keep(self) -> anyhow::Result<$crate::Kept> {
+                self.server.keep()
+            }
+
+            /// The process that was started, until it is killed or stopped.
+            #[must_use]
+            pub fn process(&self) -> Option<u32> {
+                self.server.id()
+            }
+
+            /// Whether it still runs.
+            ///
+            /// # Errors
+            ///
+            /// When it has ended by itself; with the end of its log.
+            pub fn check(&mut self) -> anyhow::Result<()> {
+                self.server.check()
+            }
+
+            /// Kills all of its processes and waits for their end. A server that doesn't run is
+            /// fine.
+            ///
+            /// # Errors
+            ///
+            /// When the system doesn't tell how it ended.
+            pub fn kill(&mut self) -> anyhow::Result<()> {
+                self.server.kill()
+            }
+
+            /// Starts it again on the same port and data; returns when it has recovered and
+            /// answers. One that runs is stopped before.
+            ///
+            /// # Errors
+            ///
+            /// When it doesn't start; with the end of its log.
+            pub fn restart(&mut self) -> anyhow::Result<()> {
+                self.server.restart()
+            }
+
+            /// Stops it in an orderly way, without waiting for clients to leave.
+            ///
+            /// # Errors
+            ///
+            /// When it had to be killed after two minutes.
+            pub fn stop(&mut self) -> anyhow::Result<()> {
+                self.server.stop()
+            }
+        }
+    };
+}
+
+pub(crate) use lifecycle;
 
 fn same_folder(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
