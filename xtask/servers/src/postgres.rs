@@ -80,7 +80,8 @@ impl Kind for Flavour {
     }
 
     fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
-        let server = Launch::new(POSTGRES.path()?, home)?.word("-D").word(home.data());
+        let server = Launch::new(POSTGRES.path()?, home)?.ended_by("QUIT");
+        let server = server.word("-D").word(home.data());
         // A socket's path may have 107 bytes at most, so it is named from the data folder.
         Ok(server.word("-p").word(port.to_string()).words(&[
             "-c",

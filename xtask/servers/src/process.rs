@@ -29,13 +29,20 @@ pub(crate) struct Launch {
     folder: PathBuf,
     account: Option<Account>,
     log: File,
+    end: &'static str,
 }
 
 impl Launch {
     /// `program` in the folder `home`, as its user, writing to its log.
     pub(crate) fn new(program: PathBuf, home: &Home) -> Result<Self> {
         let (folder, account) = (home.path().to_owned(), home.account());
-        Ok(Self { program, arguments: Vec::new(), folder, account, log: home.log()? })
+        Ok(Self { program, arguments: Vec::new(), folder, account, log: home.log()?, end: "KILL" })
+    }
+
+    /// The signal, by name, that it gets if this process ends before it.
+    pub(crate) fn ended_by(mut self, signal: &'static str) -> Self {
+        self.end = signal;
+        self
     }
 
     pub(crate) fn word(mut self, word: impl Into<OsString>) -> Self {
@@ -74,7 +81,7 @@ impl Launch {
         let mut command = match (bond, keeper()) {
             (Bond::WithParent, Some(keeper)) => {
                 let mut command = Command::new(keeper);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+                command.args(["--pdeathsig", self.end, "--"]).arg(&self.program);
                 command
             }
             _ => Command::new(&self.program),
