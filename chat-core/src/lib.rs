@@ -7,6 +7,7 @@
 //! | know the rules | [`domain`] |
 //! | add an AI | [`respond::Responder`] |
 //! | write an adapter | [`ports`], and the feature `testkit` to prove it |
+//! | open one by URL | [`connect`] |
 //! | wrap one | [`decorate`] |
 //! | do without one | [`memory`], [`llm`] |
 //!
@@ -14,6 +15,7 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 mod clock;
+pub mod connect;
 pub mod decorate;
 pub mod domain;
 mod engine;
