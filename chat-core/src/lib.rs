@@ -8,6 +8,7 @@
 //! | add an AI | [`respond::Responder`] |
 //! | write an adapter | [`ports`], and the feature `testkit` to prove it |
 //! | open one by URL | [`connect`] |
+//! | move to another | [`copy`] |
 //! | wrap one | [`decorate`] |
 //! | do without one | [`memory`], [`llm`] |
 //!
@@ -16,6 +17,7 @@
 
 mod clock;
 pub mod connect;
+pub mod copy;
 pub mod decorate;
 pub mod domain;
 mod engine;

@@ -48,6 +48,7 @@ const ROWS: &[Row] = &[
     Row { module: "ports", may: &["id", "event", "clock"], never: &[] },
     Row { module: "memory", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "connect", may: &["ports", "memory"], never: &[] },
+    Row { module: "copy", may: &["id", "event", "ports"], never: &[] },
     Row { module: "decorate", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "llm", may: &["id", "event", "clock", "ports"], never: &[] },
     Row {
