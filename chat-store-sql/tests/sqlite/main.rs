@@ -12,6 +12,7 @@
 mod by_url;
 mod contract;
 mod files;
+mod moving;
 mod processes;
 mod readable;
 mod scenarios;
