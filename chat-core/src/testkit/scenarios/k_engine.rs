@@ -82,12 +82,14 @@ pub async fn k19_a_cold_chat_is_loaded_from_its_snapshot(harness: &dyn ScenarioH
     let ack = say(&at(&cold, "ann", &chat), "after").await;
     assert_eq!(ack.version, Version(2_102));
     let reads = gate.stream_reads() - before;
-    // From the first event on it would be three pages.
-    assert!(reads <= 1, "{reads} pages were read");
+    // From the first event on it would be three pages. One more reads back a send whose answer was
+    // lost.
+    let more = u64::from(!world.is_certain());
+    assert!(reads <= 1 + more, "{reads} pages were read");
     let page = must(at(&cold, "bob", &chat).history(HistoryQuery::Latest, 50).await);
     assert_eq!(page.messages.len(), 50);
     let reads = gate.stream_reads() - before;
-    assert!(reads <= 3, "{reads} pages were read for one page of history");
+    assert!(reads <= 3 + more, "{reads} pages were read for one page of history");
     world.close().await;
 }
 
