@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and a started process answers on its standard output"
 )]
 
+mod by_url;
 mod contract;
 mod files;
 mod processes;
