@@ -43,8 +43,26 @@ impl Connector {
         Self { options, patience, statement_timeout: config.statement_timeout }
     }
 
+    /// The same with one more setting.
+    pub(super) fn with(&self, name: &str, value: &str) -> Self {
+        Self { options: self.options.clone().options([(name, value)]), ..self.clone() }
+    }
+
+    pub(super) async fn open(&self) -> Result<PgConnection, sqlx::Error> {
+        self.options.connect().await
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// How long to wait for a connection.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
-        match timeout(self.patience, self.options.connect()).await {
+        match timeout(self.patience, self.open()).await {
             Ok(connected) => connected.map_err(|error| store_error(error, Step::Connect)),
             Err(_) => Err(busy("connect to the database")),
         }

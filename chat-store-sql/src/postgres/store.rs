@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use chat_core::Epoch;
-use chat_core::ports::{EventStore, StoreError, ViewStore};
+use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::bus::PostgresBus;
 use super::config::PostgresConfig;
 use super::connection::{Connector, Pool};
 use super::migrate::migrate;
@@ -29,6 +30,7 @@ struct Shared {
     sql: Arc<Sql>,
     pool: Pool,
     queue: Queue,
+    bus: PostgresBus,
     /// Ends when the task that appends has ended.
     appending: watch::Receiver<()>,
 }
@@ -51,6 +53,7 @@ impl PostgresStore {
         migrate(&mut connection, &config).await?;
         let sql = Arc::new(Sql::new(&config.namespace));
         let pool = Pool::new(connector.clone(), config.max_connections.get());
+        let bus = PostgresBus::start(&connector, &config, Arc::clone(&sql));
         let writer = Writer::new(connector, Arc::clone(&sql), connection);
         let (end, appending) = watch::channel(());
         let (queue, task) = Queue::start(writer);
@@ -58,7 +61,7 @@ impl PostgresStore {
             task.await;
             drop(end);
         });
-        Ok(Self { shared: Arc::new(Shared { sql, pool, queue, appending }) })
+        Ok(Self { shared: Arc::new(Shared { sql, pool, queue, bus, appending }) })
     }
 
     /// The store as the port for events.
@@ -71,6 +74,12 @@ impl PostgresStore {
     #[must_use]
     pub fn views(&self) -> Arc<dyn ViewStore> {
         Arc::new(self.clone())
+    }
+
+    /// The bus between all processes that have a store of this namespace.
+    #[must_use]
+    pub fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.shared.bus.clone())
     }
 
     /// Gives the store a new incarnation. For an operator who has put back a backup, or has failed
@@ -100,6 +109,7 @@ impl PostgresStore {
         shared.queue.close().await;
         let mut appending = shared.appending.clone();
         while appending.changed().await.is_ok() {}
+        shared.bus.close();
         shared.pool.close().await;
     }
 

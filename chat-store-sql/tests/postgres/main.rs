@@ -11,5 +11,7 @@
     reason = "a test fails by panicking, and a started process answers on its standard output"
 )]
 
+mod bus;
 mod contract;
+mod scenarios;
 mod support;
