@@ -2,7 +2,7 @@
 //!
 //! Run it with `cargo run -p examples --bin ai_participant`. With `OPENAI_API_KEY` (and, for other
 //! servers that speak the same API, `OPENAI_BASE_URL` and `OPENAI_MODEL`) set it asks that model;
-//! without, an offline stand-in answers, and says so.
+//! without, an offline stand-in answers, and says so. The URL of a store may follow behind `--`.
 #![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use std::sync::Arc;
@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
     println!("the model is {}", model.model());
 
-    let engine = Engine::builder().build().await?;
+    let store = examples::open(&examples::url("memory:")).await?;
+    let engine = Engine::builder().opened(&store).build().await?;
     let (ann, bot) = (engine.user(UserId::new("ann")?), UserId::new("assistant")?);
     let group = NewGroup::named("help").with_member(bot.clone(), Role::Member);
     let chat = ann.chat(&ann.create_group(group, None).await?.chat);
@@ -48,5 +49,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     responder.stop().await;
     engine.shutdown().await;
+    store.close().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! History, then live: what was said before, then everything that happens, each once, also across
 //! a break.
 //!
-//! Run it with `cargo run -p examples --bin live_timeline`.
+//! Run it with `cargo run -p examples --bin live_timeline`, or with the URL of a store behind `--`.
 #![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use chat_core::domain::{ChatEvent, NewGroup};
@@ -9,7 +9,8 @@ use chat_core::{Delivery, Engine, Events, NewMessage, SubscribeFrom, Subscriptio
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::builder().build().await?;
+    let store = examples::open(&examples::url("memory:")).await?;
+    let engine = Engine::builder().opened(&store).build().await?;
     let (ann, bob) = (engine.user(UserId::new("ann")?), engine.user(UserId::new("bob")?));
     let chat = ann.create_group(NewGroup::named("news").open(), None).await?.chat;
     bob.chat(&chat).join(None).await?;
@@ -32,6 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut live = bob.chat(&chat).subscribe(SubscribeFrom::Token(kept.parse()?)).await?;
     show("resumed", &next(&mut live).await?);
     engine.shutdown().await;
+    store.close().await;
     Ok(())
 }
 

@@ -7,6 +7,8 @@
 //! | know the rules | [`domain`] |
 //! | add an AI | [`respond::Responder`] |
 //! | write an adapter | [`ports`], and the feature `testkit` to prove it |
+//! | open one by URL | [`connect`] |
+//! | move to another | [`copy`] |
 //! | wrap one | [`decorate`] |
 //! | do without one | [`memory`], [`llm`] |
 //!
@@ -14,6 +16,8 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 mod clock;
+pub mod connect;
+pub mod copy;
 pub mod decorate;
 pub mod domain;
 mod engine;

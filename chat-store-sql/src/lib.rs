@@ -8,11 +8,15 @@
 //! | `postgres` | PostgreSQL | `sqlx` |
 //! | `mysql` | MySQL 8, MariaDB | `sqlx` |
 //!
-//! Nothing is compiled in unless its feature is asked for.
+//! Nothing is compiled in unless its feature is asked for. [`backends`] gives what is, for opening
+//! a store by URL.
 
+mod backends;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+pub use backends::backends;

@@ -7,10 +7,14 @@ use std::process::Command;
 fn run(program: &str, arguments: &[&Path]) -> String {
     let mut command = Command::new(program);
     // No model of the surroundings: the programs must work without one.
-    for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"] {
+    for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "CHAT_DATABASE"] {
         command.env_remove(name);
     }
-    let output = command.args(arguments).output().expect("the program starts");
+    told(program, command.args(arguments))
+}
+
+fn told(program: &str, command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} failed: {errors}");
     String::from_utf8(output.stdout).expect("text")
@@ -35,7 +39,39 @@ fn sqlite_history_knows_what_an_earlier_run_wrote() {
 
 #[test]
 fn live_timeline_gives_each_message_once_across_a_break() {
-    let shown = run(env!("CARGO_BIN_EXE_live_timeline"), &[]);
+    is_the_timeline(&run(env!("CARGO_BIN_EXE_live_timeline"), &[]));
+}
+
+#[test]
+fn live_timeline_runs_on_the_store_of_the_argument_or_the_environment() {
+    let program = env!("CARGO_BIN_EXE_live_timeline");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("chat.db");
+    let url = format!("sqlite:{}", file.display());
+    is_the_timeline(&run(program, &[Path::new(&url)]));
+    assert!(file.exists());
+    is_the_timeline(&told(program, Command::new(program).env("CHAT_DATABASE", &url)));
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_explained_in_words_without_its_password() {
+    let program = env!("CARGO_BIN_EXE_live_timeline");
+    for (url, words) in [
+        ("oracle://ann:hunter2@db/chat", "no store with the scheme `oracle:`; this program has"),
+        (
+            "sqlite:x.db?speed=high",
+            "the store's URL sqlite:x.db?speed=high is wrong: the parameter",
+        ),
+        ("hunter2", "begins with a scheme"),
+    ] {
+        let output = Command::new(program).arg(url).output().expect("the program starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{url}");
+        assert!(errors.contains(words) && !errors.contains("hunter2"), "{url}: {errors}");
+    }
+}
+
+fn is_the_timeline(shown: &str) {
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(
         lines,

@@ -1,8 +1,7 @@
 //! Runs a command so that nothing of it outlives its step.
 //!
-//! Each command gets a process group of its own, which is ended on Ctrl-C. On Linux this process
-//! adopts whatever its descendants leave behind, so that a forgotten server is found, ended and
-//! reported, even one that made a group of its own.
+//! Each command gets a process group of its own, which is ended on Ctrl-C. On Linux whatever its
+//! descendants leave behind is found, ended and reported: see `orphans`.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,18 +11,18 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::orphans;
 use crate::tally::Tally;
 
 /// How long a process may take to end after its parent has, or after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts commands and ends them. One command runs at a time.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +30,8 @@ pub(crate) struct Children {
     group: Arc<Mutex<Option<Pid>>>,
     interrupted: Arc<AtomicBool>,
     environment: Vec<(OsString, OsString)>,
+    /// Children that no command left: this process started them for longer.
+    held: Vec<u32>,
     /// How long a process may take to end by itself after its parent has.
     grace: Duration,
 }
@@ -73,6 +74,11 @@ impl Children {
     /// Sets a variable for every command started from now on.
     pub(crate) fn set_environment(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.push((name.into(), value.into()));
+    }
+
+    /// Leaves these children of this process, and all below them, to whoever started them.
+    pub(crate) fn hold(&mut self, processes: impl IntoIterator<Item = u32>) {
+        self.held.extend(processes);
     }
 
     pub(crate) fn interrupted(&self) -> bool {
@@ -143,7 +149,7 @@ impl Children {
             let reader = scope.spawn(move || read(output));
             let status = child.wait();
             // Before the reader is joined: a process left behind can hold the pipe open.
-            let left = orphans::end_all(self.grace);
+            let left = orphans::end_all(self.grace, &self.held);
             signal_group(&self.group, Signal::KILL);
             *lock(&self.group) = None;
             (status, reader.join(), left)
@@ -195,123 +201,6 @@ fn lossy_lines(output: impl Read) -> impl Iterator<Item = String> {
             _ => None,
         }
     })
-}
-
-/// Processes that outlived the command that started them.
-#[cfg(target_os = "linux")]
-mod orphans {
-    use super::{Duration, Instant, LOOK_AGAIN, thread};
-    use rustix::process::{
-        Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait,
-    };
-
-    /// Shared build servers that outlive a build on purpose.
-    const KEPT: &[&str] = &["sccache"];
-
-    struct Process {
-        pid: i32,
-        parent: i32,
-        name: String,
-        ended: bool,
-    }
-
-    pub(super) fn adopt() -> rustix::io::Result<()> {
-        set_child_subreaper(Some(getpid()))
-    }
-
-    /// Waits until no descendant is left, ends those that stay, and names them.
-    pub(super) fn end_all(grace: Duration) -> Vec<String> {
-        let until = Instant::now() + grace;
-        loop {
-            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-            let left = descendants();
-            if left.is_empty() {
-                return Vec::new();
-            }
-            if Instant::now() >= until {
-                return left.iter().map(end).collect();
-            }
-            thread::park_timeout(LOOK_AGAIN);
-        }
-    }
-
-    fn end(process: &Process) -> String {
-        if let Some(pid) = Pid::from_raw(process.pid) {
-            // It may have ended since it was listed.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        format!("{} ({})", process.name, process.pid)
-    }
-
-    fn descendants() -> Vec<Process> {
-        let mut rest = processes();
-        let mut found: Vec<Process> = Vec::new();
-        let mut parents = vec![getpid().as_raw_nonzero().get()];
-        while let Some(parent) = parents.pop() {
-            let (children, others): (Vec<_>, Vec<_>) =
-                rest.into_iter().partition(|process| process.parent == parent);
-            rest = others;
-            parents.extend(children.iter().map(|child| child.pid));
-            found.extend(children);
-        }
-        found.retain(|process| !process.ended && !KEPT.contains(&process.name.as_str()));
-        found
-    }
-
-    fn processes() -> Vec<Process> {
-        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
-            .filter_map(|stat| parse(&stat))
-            .collect()
-    }
-
-    /// Reads `pid (name) state parent …`; the name may hold spaces and parentheses.
-    fn parse(stat: &str) -> Option<Process> {
-        let (pid, rest) = stat.split_once(" (")?;
-        let (name, rest) = rest.rsplit_once(") ")?;
-        let mut fields = rest.split(' ');
-        let state = fields.next()?;
-        Some(Process {
-            pid: pid.parse().ok()?,
-            parent: fields.next()?.parse().ok()?,
-            name: name.to_owned(),
-            ended: matches!(state, "Z" | "X"),
-        })
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn stat_line_is_read_whatever_the_name() {
-            let process = parse("42 (a) b (c) S 7 42 42 0 -1").unwrap();
-            assert_eq!((process.pid, process.parent, process.ended), (42, 7, false));
-            assert_eq!(process.name, "a) b (c");
-            assert!(parse("43 (x) Z 7 42").unwrap().ended);
-            assert!(parse("nonsense").is_none());
-        }
-
-        #[test]
-        fn own_parent_is_listed() {
-            let own = getpid().as_raw_nonzero().get();
-            assert!(processes().iter().any(|process| process.pid == own && !process.ended));
-        }
-    }
-}
-
-/// Elsewhere the process group is all that is ended.
-#[cfg(not(target_os = "linux"))]
-mod orphans {
-    pub(super) fn adopt() -> rustix::io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn end_all(_grace: super::Duration) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 #[cfg(test)]
@@ -381,6 +270,24 @@ pub(crate) mod tests {
         let [left] = ended.left.as_slice() else { panic!("{:?}", ended.left) };
         assert!(left.ends_with(&format!("({})", pid.trim())), "{left}");
         assert!(ended.status.success());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn process_that_is_held_is_left_alone() {
+        let _alone = alone();
+        orphans::adopt().unwrap();
+        // With a process below it, as a server has.
+        let mut held = shell("sleep 1000 & wait").spawn().unwrap();
+        let mut children = Children::default();
+        children.hold([held.id()]);
+        assert!(children.run(&mut shell("true")).unwrap().left.is_empty());
+        assert!(held.try_wait().unwrap().is_none());
+        held.kill().unwrap();
+        // What it leaves is nobody's; how it ended is still its starter's to ask.
+        let left = children.run(&mut shell("true")).unwrap().left;
+        assert!(left.iter().all(|process| process.starts_with("sleep")), "{left:?}");
+        assert!(!held.wait().unwrap().success());
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Everything that must hold: format, lints, import direction, features, tests, docs, audit.
     ///
-    /// Finds or installs the programs that the tests need. Stops at the first failed step. The
-    /// last line is `N passed, M failed`.
+    /// Finds or installs the programs that the tests need, and starts database servers for them,
+    /// but none whose URL is set already (`CHAT_TEST_POSTGRES`, `CHAT_TEST_MYSQL`,
+    /// `CHAT_TEST_REDIS`, `CHAT_TEST_REDIS_CLUSTER`). Stops at the first failed step. The last
+    /// line is `N passed, M failed`.
     Test,
     /// The quick part of `test`: format, hygiene, import direction, lints.
     Lint,
@@ -23,6 +25,11 @@ pub(crate) enum Task {
         /// Ask the advisory database too; needs cargo-deny and the network.
         #[arg(long)]
         advisories: bool,
+    },
+    /// Database servers for tests that are run by hand: `eval "$(cargo xtask services up)"`.
+    Services {
+        #[command(subcommand)]
+        action: Action,
     },
     /// The long forms of the tests, in release.
     Soak {
@@ -40,6 +47,21 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Start what doesn't run yet, and print the lines that tell a shell where.
+    ///
+    /// Programs that are missing are installed where that is possible. The servers listen on free
+    /// loopback ports and keep their data under `target/services`. A server whose URL is set
+    /// already is not started.
+    Up,
+    /// Stop all that `up` has started and remove their data; print the lines that unset the
+    /// variables in a shell.
+    Down,
+    /// Say what runs where.
+    Status,
 }
 
 #[cfg(test)]

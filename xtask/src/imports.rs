@@ -47,11 +47,13 @@ const ROWS: &[Row] = &[
     Row { module: "domain", may: &["id", "event", "clock"], never: PURE },
     Row { module: "ports", may: &["id", "event", "clock"], never: &[] },
     Row { module: "memory", may: &["id", "event", "clock", "ports"], never: &[] },
+    Row { module: "connect", may: &["ports", "memory"], never: &[] },
+    Row { module: "copy", may: &["id", "event", "ports"], never: &[] },
     Row { module: "decorate", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "llm", may: &["id", "event", "clock", "ports"], never: &[] },
     Row {
         module: "engine",
-        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm"],
+        may: &["id", "event", "clock", "domain", "ports", "memory", "connect", "decorate", "llm"],
         never: &[],
     },
     Row {

@@ -1,14 +1,17 @@
 //! Checks which crate depends on which: the core on no driver, no adapter on another, no library
-//! on an application.
+//! on an application, nor on the servers for tests but in its own tests.
 
 use anyhow::{Context, Result, bail};
 
 use crate::features::LIBRARIES;
-use crate::metadata::{Metadata, Package};
+use crate::metadata::{Dependency, Metadata, Package};
 use crate::steps::Steps;
 use crate::summary::say;
 
 const CORE: &str = "chat-core";
+
+/// What the tests of a library may use, and nothing else of it.
+const FOR_TESTS: &str = "test-servers";
 
 /// Drivers, servers and clients: crates that reach out of the process.
 const DRIVERS: &[&str] = &[
@@ -74,14 +77,14 @@ pub(crate) fn check(steps: &mut Steps) -> Result<String> {
     }
 }
 
-/// Dependencies between the packages of the workspace, of any kind.
+/// Dependencies between the packages of the workspace, of any kind, that must not be.
 fn between(metadata: &Metadata) -> Vec<String> {
     let mut found = Vec::new();
     for package in metadata.members().filter(|package| is_library(&package.name)) {
         for dependency in &package.dependencies {
             let other = dependency.name.as_str();
             let inside = metadata.members().any(|member| member.name == other);
-            if inside && other != CORE && other != package.name {
+            if inside && other != CORE && other != package.name && !only_for_tests(dependency) {
                 let why = why_not(package, other);
                 found.push(format!("{} must not depend on {other}: {why}", package.name));
             }
@@ -90,8 +93,13 @@ fn between(metadata: &Metadata) -> Vec<String> {
     found
 }
 
+fn only_for_tests(dependency: &Dependency) -> bool {
+    dependency.name == FOR_TESTS && dependency.kind.as_deref() == Some("dev")
+}
+
 fn why_not(package: &Package, other: &str) -> &'static str {
     match (package.name.as_str(), is_library(other)) {
+        _ if other == FOR_TESTS => "only its tests may start servers",
         (CORE, _) => "the core knows none of the other crates",
         (_, true) => "an adapter knows only the core",
         (_, false) => "a library knows no application",
@@ -133,8 +141,13 @@ mod tests {
     use serde_json::{Value, json};
 
     fn package(name: &str, dependencies: &[&str]) -> Value {
-        let dependencies: Vec<_> =
-            dependencies.iter().map(|name| json!({ "name": name })).collect();
+        let dependencies: Vec<_> = dependencies
+            .iter()
+            .map(|name| match name.strip_prefix("dev:") {
+                Some(name) => json!({ "name": name, "kind": "dev" }),
+                None => json!({ "name": name, "kind": null }),
+            })
+            .collect();
         json!({
             "id": name, "name": name, "version": "0.1.0", "license": null, "source": null,
             "rust_version": null, "dependencies": dependencies, "features": {},
@@ -155,8 +168,9 @@ mod tests {
         let metadata = workspace(&[
             package("chat-core", &["tokio", "chat-core"]),
             package("chat-llm", &["chat-core", "reqwest"]),
-            package("chat-store-sql", &["chat-core"]),
-            package("chatroom", &["chat-core", "chat-llm", "chat-store-sql"]),
+            package("chat-store-sql", &["chat-core", "dev:test-servers"]),
+            package("chatroom", &["chat-core", "chat-llm", "chat-store-sql", "test-servers"]),
+            package("test-servers", &[]),
         ]);
         assert_eq!(between(&metadata), Vec::<String>::new());
     }
@@ -166,11 +180,14 @@ mod tests {
         let metadata = workspace(&[
             package("chat-core", &["chat-llm"]),
             package("chat-llm", &["chat-store-sql"]),
-            package("chat-store-sql", &["chatroom"]),
+            package("chat-store-sql", &["chatroom", "test-servers"]),
+            package("chat-store-redis", &["dev:chat-llm"]),
             package("chatroom", &[]),
+            package("test-servers", &[]),
         ]);
         let found = between(&metadata);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert!(found.iter().any(|line| line.contains("only its tests may start servers")));
         assert!(found.iter().any(|line| line.contains("an adapter knows only the core")));
         assert!(found.iter().any(|line| line.contains("a library knows no application")));
     }

@@ -35,6 +35,8 @@ pub(crate) struct Package {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
+    /// `dev` or `build`; a normal one has none.
+    pub(crate) kind: Option<String>,
 }
 
 impl Metadata {

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::child::Children;
+use crate::services::SERVICES;
 use crate::steps::Steps;
 use crate::summary::say;
 
@@ -19,28 +20,49 @@ use crate::summary::say;
 struct Program {
     /// The environment variable that overrides the search, and tells the tests the result.
     variable: &'static str,
-    /// The names to search `PATH` for, the best first.
+    /// The names to search for, the best first.
     names: &'static [&'static str],
     /// The Debian package that brings it.
     package: &'static str,
-    /// What it prints its version for.
-    version: &'static str,
+    /// What it prints its version for; none if it has no such word.
+    version: Option<&'static str>,
 }
+
+const VERSION: Option<&str> = Some("--version");
 
 /// Add a row for another program.
 const PROGRAMS: &[Program] = &[
-    Program { variable: "GIT", names: &["git"], package: "git", version: "--version" },
+    Program { variable: "GIT", names: &["git"], package: "git", version: VERSION },
     Program {
         variable: "CHROMIUM",
         names: &["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"],
         package: "chromium",
-        version: "--version",
+        version: VERSION,
     },
     Program {
         variable: "CHROMEDRIVER",
         names: &["chromedriver"],
         package: "chromium-driver",
-        version: "--version",
+        version: VERSION,
+    },
+    Program { variable: "POSTGRES", names: &["postgres"], package: "postgresql", version: VERSION },
+    Program {
+        variable: "MARIADBD",
+        names: &["mariadbd"],
+        package: "mariadb-server",
+        version: VERSION,
+    },
+    Program {
+        variable: "MARIADB_INSTALL_DB",
+        names: &["mariadb-install-db"],
+        package: "mariadb-server",
+        version: None,
+    },
+    Program {
+        variable: "REDIS_SERVER",
+        names: &["redis-server", "valkey-server"],
+        package: "redis-server",
+        version: VERSION,
     },
 ];
 
@@ -53,18 +75,46 @@ const SAME_MAJOR: &[(&str, &str)] = &[("CHROMIUM", "CHROMEDRIVER")];
 ///
 /// When a program is missing and cannot be installed, or doesn't run; says how to mend it.
 pub(crate) fn check(steps: &mut Steps) -> Result<String> {
-    let world = World::from_environment();
-    let found = find_or_install(PROGRAMS, &world, &steps.children)?;
+    provide(&mut steps.children, |_| true)
+}
+
+/// The programs step of a run that needs no more than the databases.
+///
+/// # Errors
+///
+/// As [`check`].
+pub(crate) fn databases(steps: &mut Steps) -> Result<String> {
+    let wanted: Vec<_> = SERVICES.iter().flat_map(|service| service.programs).collect();
+    provide(&mut steps.children, |variable| wanted.contains(&&variable))
+}
+
+/// Finds or installs the programs whose variables are wanted, and tells every later command their
+/// paths; returns their versions.
+///
+/// # Errors
+///
+/// As [`check`].
+pub(crate) fn provide(
+    children: &mut Children,
+    wanted: impl Fn(&'static str) -> bool,
+) -> Result<String> {
+    let wanted: Vec<_> =
+        PROGRAMS.iter().copied().filter(|program| wanted(program.variable)).collect();
+    let found = find_or_install(&wanted, &World::from_environment(), children)?;
     let mut versions = Vec::new();
     for (program, path) in &found {
-        let version = version(program, path, &steps.children)?;
-        say(&format!("{}={} ({version})", program.variable, path.display()));
-        steps.children.set_environment(program.variable, path.as_os_str());
-        versions.push((program.variable, version));
+        children.set_environment(program.variable, path.as_os_str());
+        let place = format!("{}={}", program.variable, path.display());
+        match version(program, path, children)? {
+            Some(version) => {
+                say(&format!("{place} ({version})"));
+                versions.push((program.variable, version));
+            }
+            None => say(&place),
+        }
     }
     same_major(&versions)?;
-    let versions: Vec<_> = versions.into_iter().map(|(_, version)| version).collect();
-    Ok(versions.join(", "))
+    Ok(versions.into_iter().map(|(_, version)| version).collect::<Vec<_>>().join(", "))
 }
 
 /// What the search depends on, so that a test can make its own.
@@ -77,9 +127,8 @@ struct World {
 
 impl World {
     fn from_environment() -> Self {
-        let path = std::env::var_os("PATH").unwrap_or_default();
         Self {
-            search: std::env::split_paths(&path).collect(),
+            search: test_servers::places(),
             variable: |name| std::env::var_os(name).filter(|value| !value.is_empty()),
             root: rustix::process::geteuid().is_root(),
         }
@@ -141,8 +190,11 @@ fn by_hand(missing: &[&Program]) -> String {
     )
 }
 
+/// Each once: a package can bring several programs.
 fn packages(missing: &[&Program]) -> Vec<&'static str> {
-    missing.iter().map(|program| program.package).collect()
+    let mut packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
+    packages
 }
 
 /// Installs what is missing with apt-get, as root or by a sudo that asks for no password.
@@ -182,13 +234,24 @@ fn runnable(path: &Path) -> bool {
 }
 
 /// Runs the program once: one that is there but cannot start is found out here, by name.
-fn version(program: &Program, path: &Path, children: &Children) -> Result<String> {
-    let printed = children.output(Command::new(path).arg(program.version)).with_context(|| {
+fn version(program: &Program, path: &Path, children: &Children) -> Result<Option<String>> {
+    let Some(word) = program.version else { return Ok(None) };
+    let printed = children.output(Command::new(path).arg(word)).with_context(|| {
         format!("{} doesn't run; reinstall the package {}", path.display(), program.package)
     })?;
-    let line = printed.lines().next().unwrap_or_default();
-    // "ChromeDriver 140.0.1 (commit hash …)": the name and the number are enough.
-    Ok(line.split(" (").next().unwrap_or_default().trim().to_owned())
+    Ok(Some(name_and_number(printed.lines().next().unwrap_or_default())))
+}
+
+/// `ChromeDriver 140.0.1` of `ChromeDriver 140.0.1 (commit hash …)`, and the like; a line without
+/// a number as it is.
+fn name_and_number(line: &str) -> String {
+    let digit = |c: char| c.is_ascii_digit();
+    let numbered = |word: &str| word.starts_with(digit) || word.starts_with("v=");
+    // Some name themselves by their path.
+    let line = line.rsplit_once("bin/").map_or(line, |(_, name)| name);
+    let words: Vec<_> = line.split_whitespace().collect();
+    let end = words.iter().position(|word| numbered(word)).map_or(words.len(), |at| at + 1);
+    words.get(..end).unwrap_or_default().join(" ")
 }
 
 fn same_major(versions: &[(&str, String)]) -> Result<()> {
@@ -212,8 +275,12 @@ mod tests {
     use super::*;
     use crate::child::tests::alone;
 
-    const TOOL: Program =
-        Program { variable: "TOOL", names: &["tool", "tool2"], package: "toolpack", version: "-V" };
+    const TOOL: Program = Program {
+        variable: "TOOL",
+        names: &["tool", "tool2"],
+        package: "toolpack",
+        version: Some("-V"),
+    };
 
     fn program(folder: &Path, name: &str, body: &str) -> PathBuf {
         let path = folder.join(name);
@@ -269,7 +336,7 @@ mod tests {
         let children = Children::default();
         let found = find_or_install(&[TOOL], &world(folder.path(), true), &children).unwrap();
         let path = &found.first().unwrap().1;
-        assert_eq!(version(&TOOL, path, &children).unwrap(), "tool 1.2");
+        assert_eq!(version(&TOOL, path, &children).unwrap().unwrap(), "tool 1.2");
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
         let calls: Vec<_> = log.lines().collect();
         assert!(calls.first().unwrap().ends_with("update"));
@@ -306,6 +373,36 @@ mod tests {
         let world = world(folder.path(), true);
         let error = find_or_install(&[TOOL], &world, &Children::default()).unwrap_err();
         assert!(format!("{error:#}").contains("no apt-get"));
+    }
+
+    #[test]
+    fn version_is_short() {
+        let short = [
+            ("ChromeDriver 140.0.1 (abc-refs/heads)", "ChromeDriver 140.0.1"),
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0)", "postgres (PostgreSQL) 15.18"),
+            (
+                "/usr/sbin/mariadbd  Ver 10.11.19-MariaDB for debian",
+                "mariadbd Ver 10.11.19-MariaDB",
+            ),
+            ("Redis server v=7.0.15 sha=00:0 bits=64", "Redis server v=7.0.15"),
+            ("git version 2.39.5", "git version 2.39.5"),
+            ("no number (at all)", "no number (at all)"),
+        ];
+        for (line, expected) in short {
+            assert_eq!(name_and_number(line), expected);
+        }
+    }
+
+    #[test]
+    fn each_service_has_its_programs_here() {
+        for variable in SERVICES.iter().flat_map(|service| service.programs) {
+            assert!(PROGRAMS.iter().any(|program| program.variable == *variable), "{variable}");
+        }
+    }
+
+    #[test]
+    fn package_with_several_programs_is_installed_once() {
+        assert_eq!(packages(&[&TOOL, &TOOL]), ["toolpack"]);
     }
 
     #[test]

@@ -10,10 +10,11 @@ use crate::cli::Task;
 use crate::metadata::Metadata;
 use crate::steps::{Record, Step, Steps, Verdict};
 use crate::summary::{closing, say};
-use crate::{audit, features, hygiene, imports, layers, needs, toolchain};
+use crate::{audit, features, held, hygiene, imports, kept, layers, needs, toolchain};
 
 const TOOLCHAIN: Step = Step { name: "toolchain", act: toolchain::check };
 const PROGRAMS: Step = Step { name: "programs", act: needs::check };
+const DATABASES: Step = Step { name: "programs", act: needs::databases };
 const FORMAT: Step = Step { name: "format", act: format };
 const HYGIENE: Step = Step { name: "hygiene", act: hygiene::check };
 const IMPORTS: Step = Step { name: "imports", act: imports::check };
@@ -22,12 +23,15 @@ const AUDIT: Step = Step { name: "audit", act: audit::check };
 const ADVISORIES: Step = Step { name: "advisories", act: audit::advisories };
 const LINTS: Step = Step { name: "lints", act: lints };
 const FEATURES: Step = Step { name: "features", act: features::check };
+const SERVICES: Step = Step { name: "services", act: held::start };
 const TESTS: Step = Step { name: "tests", act: tests };
 const DOCS: Step = Step { name: "docs", act: docs };
 
 /// The quick ones first: a misplaced comma needs no build to be found.
-const TEST: &[Step] =
-    &[TOOLCHAIN, PROGRAMS, FORMAT, HYGIENE, IMPORTS, LAYERS, AUDIT, LINTS, FEATURES, TESTS, DOCS];
+const TEST: &[Step] = &[
+    TOOLCHAIN, PROGRAMS, FORMAT, HYGIENE, IMPORTS, LAYERS, AUDIT, LINTS, FEATURES, SERVICES, TESTS,
+    DOCS,
+];
 const LINT: &[Step] = &[TOOLCHAIN, FORMAT, HYGIENE, IMPORTS, LAYERS, LINTS];
 
 const ADVISORIES_APART: &str = "security advisories are no part of this: they need an advisory \
@@ -61,6 +65,7 @@ pub(crate) fn run(task: &Task) -> Result<bool> {
         Task::Audit { advisories: true } => {
             Ok(report(children, metadata, &[AUDIT, ADVISORIES], &[]))
         }
+        Task::Services { action } => kept::run(*action, &mut children, &metadata.workspace_root),
         Task::Soak { minutes, cases } => soak(children, metadata, *minutes, *cases),
         Task::Bench { arguments } => bench(&children, &metadata, arguments),
     }
@@ -68,8 +73,9 @@ pub(crate) fn run(task: &Task) -> Result<bool> {
 
 fn report(children: Children, metadata: Metadata, steps: &[Step], notes: &[&str]) -> bool {
     let mut run = Steps::new(children, metadata);
-    let records = run.run(steps);
-    let not_run: Vec<_> = steps.iter().skip(records.len()).map(|step| step.name).collect();
+    let ran = run.run(steps).len();
+    let not_run: Vec<_> = steps.iter().skip(ran).map(|step| step.name).collect();
+    let records = run.finish();
     say(&closing(records, &not_run, notes));
     all_passed(records)
 }
@@ -110,10 +116,19 @@ fn soak(
     cases: u64,
 ) -> Result<bool> {
     let time = Duration::from_secs(minutes.unwrap_or(0).saturating_mul(60));
-    let start = Instant::now();
     children.set_environment("CHAT_SOAK", "1");
     children.set_environment("CHAT_KIT_CASES", cases.to_string());
     let mut steps = Steps::new(children, metadata);
+    if all_passed(steps.run(&[DATABASES, SERVICES])) {
+        soak_rounds(&mut steps, time);
+    }
+    let records = steps.finish();
+    say(&closing(records, &[], &[]));
+    Ok(all_passed(records))
+}
+
+fn soak_rounds(steps: &mut Steps, time: Duration) {
+    let start = Instant::now();
     for round in 1.. {
         say(&format!("\nround {round}"));
         steps.children.set_environment("CHAT_SOAK_ROUND", round.to_string());
@@ -122,8 +137,6 @@ fn soak(
             break;
         }
     }
-    say(&closing(steps.records(), &[], &[]));
-    Ok(all_passed(steps.records()))
 }
 
 fn soak_round(steps: &mut Steps) -> Result<String> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::child::{Children, shown};
+use crate::held::{END, Held};
 use crate::metadata::Metadata;
 use crate::summary::say;
 use crate::tally::Tally;
@@ -35,10 +36,11 @@ pub(crate) enum Verdict {
     Failed(String),
 }
 
-/// What the steps share: the starter of commands, and the records so far.
+/// What the steps share: the starter of commands, the servers, and the records so far.
 #[derive(Debug)]
 pub(crate) struct Steps {
     pub(crate) children: Children,
+    pub(crate) held: Held,
     pub(crate) metadata: Metadata,
     records: Vec<Record>,
     tally: Tally,
@@ -47,41 +49,57 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(children: Children, metadata: Metadata) -> Self {
-        Self { children, metadata, records: Vec::new(), tally: Tally::default(), ran: Vec::new() }
+        Self {
+            children,
+            held: Held::default(),
+            metadata,
+            records: Vec::new(),
+            tally: Tally::default(),
+            ran: Vec::new(),
+        }
     }
 
-    /// Runs `steps` up to the first that fails.
+    /// Runs `steps` up to the first that fails; returns how every step so far went.
     pub(crate) fn run(&mut self, steps: &[Step]) -> &[Record] {
         for step in steps {
-            say(&format!("\n== {} ==", step.name));
-            let start = Instant::now();
-            let outcome = (step.act)(self);
-            let failed = outcome.is_err();
-            let verdict = match outcome {
-                Ok(detail) => Verdict::Passed(detail),
-                Err(error) => {
-                    say(&format!("{}: {error:#}", step.name));
-                    let why = format!("{error:#}");
-                    Verdict::Failed(why.lines().next().unwrap_or_default().to_owned())
-                }
-            };
-            self.records.push(Record {
-                name: step.name,
-                took: start.elapsed(),
-                verdict,
-                tally: std::mem::take(&mut self.tally),
-                ran: std::mem::take(&mut self.ran),
-            });
-            if failed {
+            if !self.record(*step) {
                 break;
             }
         }
         &self.records
     }
 
-    /// Every step that was run so far.
-    pub(crate) fn records(&self) -> &[Record] {
+    /// Ends the servers, whatever became of the steps before; returns how every step went.
+    pub(crate) fn finish(&mut self) -> &[Record] {
+        if !self.held.is_empty() {
+            let act = |steps: &mut Self| steps.held.end().map(|()| String::new());
+            self.record(Step { name: END, act });
+        }
         &self.records
+    }
+
+    /// Runs one step; `false` if it failed.
+    fn record(&mut self, step: Step) -> bool {
+        say(&format!("\n== {} ==", step.name));
+        let start = Instant::now();
+        let outcome = (step.act)(self);
+        let passed = outcome.is_ok();
+        let verdict = match outcome {
+            Ok(detail) => Verdict::Passed(detail),
+            Err(error) => {
+                say(&format!("{}: {error:#}", step.name));
+                let why = format!("{error:#}");
+                Verdict::Failed(why.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        self.records.push(Record {
+            name: step.name,
+            took: start.elapsed(),
+            verdict,
+            tally: std::mem::take(&mut self.tally),
+            ran: std::mem::take(&mut self.ran),
+        });
+        passed
     }
 
     /// Runs a command as part of the present step; its output streams through.

@@ -1,6 +1,10 @@
 //! What is printed at the end: each step, what it ran, how long it took, and the count of tests.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use rustix::stdio::dup2_stdout;
 
 use crate::steps::{Record, Verdict};
 use crate::tally::Tally;
@@ -16,6 +20,14 @@ pub(crate) fn say(line: &str) {
 #[cfg(test)]
 pub(crate) fn say(line: &str) {
     println!("{line}");
+}
+
+/// Sends whatever is printed from now on to standard error; an answer that a shell is to read goes
+/// into what this returns, the former standard output.
+pub(crate) fn answers_apart() -> std::io::Result<File> {
+    let answers = std::io::stdout().as_fd().try_clone_to_owned()?;
+    dup2_stdout(std::io::stderr())?;
+    Ok(answers.into())
 }
 
 /// The closing text; its last line is `N passed, M failed`, or says that no step of a run without

@@ -10,6 +10,7 @@ use super::handle::UserHandle;
 use super::shared::{Parts, Shared, bug};
 use super::{committer, presence};
 use crate::clock::{Clock, IdSource, RandomIds, SystemClock};
+use crate::connect::Opened;
 use crate::domain::Limits;
 use crate::id::{Checkpoint, ProjectionName, Scope, UserId, ViewKey};
 use crate::memory::{MemoryEventStore, MemoryViewStore};
@@ -176,6 +177,15 @@ impl EngineBuilder {
     /// How processes wake each other. Default: not at all; others' events are found by polling.
     pub fn bus(mut self, bus: Arc<dyn EventBus>) -> Self {
         self.bus = Some(bus);
+        self
+    }
+
+    /// The events, the views and the bus of a store that was opened by URL; a store without a bus
+    /// leaves the builder's as it is.
+    pub fn opened(mut self, opened: &Opened) -> Self {
+        self.store = Some(Arc::clone(&opened.events));
+        self.views = Some(Arc::clone(&opened.views));
+        self.bus = opened.bus.clone().or(self.bus);
         self
     }
 

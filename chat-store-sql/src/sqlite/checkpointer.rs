@@ -2,9 +2,7 @@
 //! writer; the little that came meanwhile on the writer's thread, behind a commit. A log that
 //! somebody adds to all the time would never be copied to its end otherwise, and grow.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use chat_core::ports::StoreError;
@@ -18,10 +16,13 @@ use super::error::{Step, store_error};
 
 /// The running thread, which the writer must end before it closes the file.
 #[derive(Debug)]
-pub(super) struct Checkpointer(JoinHandle<()>);
+pub(super) struct Checkpointer {
+    thread: JoinHandle<()>,
+    work: Arc<Work>,
+}
 
 impl Checkpointer {
-    /// Starts the thread and lets the writing connection ring for it.
+    /// Starts the thread and lets the writing connection ask it.
     pub(super) fn start(
         config: &SqliteConfig,
         writer: &mut Connection,
@@ -30,7 +31,7 @@ impl Checkpointer {
         Self::start_with(config, writer, hurry, CHECKPOINT_PAGES)
     }
 
-    /// With a bell that rings from this many pages on.
+    /// With a thread that is asked from this many pages on.
     fn start_with(
         config: &SqliteConfig,
         writer: &mut Connection,
@@ -38,41 +39,116 @@ impl Checkpointer {
         enough: i32,
     ) -> Result<Self, StoreError> {
         let connection = open_checkpointer(config)?;
-        let (bell, rings) = sync_channel(1);
-        let copied = Arc::new(AtomicBool::new(false));
-        let mut log = Log { enough, due: Due::every(enough), bell, copied: copied.clone(), hurry };
-        let run = move || run(&connection, &rings, &copied);
+        let work = Arc::new(Work::default());
+        let mut log = Log { enough, due: Due::every(enough), work: Arc::clone(&work), hurry };
+        let of_thread = Arc::clone(&work);
+        let run = move || run(&connection, &of_thread);
         let thread = thread::Builder::new().name("chat-sqlite-checkpoint".to_owned()).spawn(run);
         let thread = thread.map_err(|error| StoreError::Unavailable {
             what: "cannot start the thread for checkpoints".into(),
             source: Some(Arc::new(error)),
         })?;
+        // Made before the hook, so that a hook that fails leaves no thread behind.
+        let started = Self { thread, work };
         let hook = move |wal: &mut Wal, pages| {
             log.after_commit(wal, pages);
             // The commit is done: an error must not make it look otherwise.
             Ok(())
         };
-        let hooked = writer.wal_hook(Some(hook));
-        hooked.map_err(|error| store_error(error, Step::Open))?;
-        Ok(Self(thread))
+        match writer.wal_hook(Some(hook)) {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.end();
+                Err(store_error(error, Step::Open))
+            }
+        }
     }
 
     /// Ends the thread after what it is doing.
     pub(super) fn stop(self, writer: &mut Connection) {
-        // The bell goes with the hook, and without a bell the thread ends.
-        if writer.wal_hook(None::<fn(&mut Wal, i32) -> rusqlite::Result<()>>).is_ok() {
-            drop(self.0.join());
-        }
+        // Should it stay, the hook finds the thread gone and copies by itself.
+        drop(writer.wal_hook(None::<fn(&mut Wal, i32) -> rusqlite::Result<()>>));
+        self.end();
+    }
+
+    fn end(self) {
+        self.work.put(Stage::Over);
+        drop(self.thread.join());
     }
 }
 
-/// The thread: at each ring, copies what is in the log. An error loses nothing: the pages stay in
-/// the log, and the next ring tries again.
-fn run(connection: &Connection, rings: &Receiver<()>, copied: &AtomicBool) {
-    while rings.recv().is_ok() {
-        if connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE).is_ok() {
-            copied.store(true, Ordering::Release);
+/// What the writer and the thread tell each other. Only one of them copies at a time: SQLite refuses
+/// the second at once.
+#[derive(Debug, Default)]
+struct Work {
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    /// Nothing to do.
+    #[default]
+    Idle,
+    /// The thread is asked to copy, or does it.
+    Asked,
+    /// The thread has copied what there was; what came meanwhile is the writer's.
+    Copied,
+    /// There is no thread, or there will be none.
+    Over,
+}
+
+impl Work {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        // One word, which no panic leaves half written.
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, stage: Stage) {
+        *self.stage() = stage;
+        self.changed.notify_all();
+    }
+
+    /// Goes on to another stage, unless the thread has ended meanwhile.
+    fn go_on(&self, from: Stage, to: Stage) {
+        let mut stage = self.stage();
+        if *stage == from {
+            *stage = to;
+            self.changed.notify_all();
         }
+    }
+
+    /// Waits while the stage is this one.
+    fn wait_while(&self, wanted: Stage) -> Stage {
+        let waited = self.changed.wait_while(self.stage(), |stage| *stage == wanted);
+        *waited.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread: whenever it is asked, copies what is in the log. An error loses nothing: the pages
+/// stay in the log, and the next time tries again.
+fn run(connection: &Connection, work: &Work) {
+    let _over = Over(work);
+    loop {
+        let mut stage = work.stage();
+        while !matches!(*stage, Stage::Asked | Stage::Over) {
+            stage = work.changed.wait(stage).unwrap_or_else(PoisonError::into_inner);
+        }
+        if *stage == Stage::Over {
+            return;
+        }
+        drop(stage);
+        drop(connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE));
+        work.go_on(Stage::Asked, Stage::Copied);
+    }
+}
+
+/// Tells the writer that the thread is gone, however it went.
+struct Over<'w>(&'w Work);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.put(Stage::Over);
     }
 }
 
@@ -81,22 +157,27 @@ fn run(connection: &Connection, rings: &Receiver<()>, copied: &AtomicBool) {
 struct Log {
     enough: i32,
     due: Due,
-    bell: SyncSender<()>,
-    /// The thread has copied what there was; what came meanwhile is left.
-    copied: Arc<AtomicBool>,
+    work: Arc<Work>,
     hurry: Hurry,
 }
 
 impl Log {
     fn after_commit(&mut self, wal: &mut Wal, pages: i32) {
-        if self.due.at(pages) {
-            let gone = matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())));
-            if gone || pages / TOO_LONG >= self.enough {
-                self.copied.store(true, Ordering::Release);
+        let due = self.due.at(pages);
+        let stage = *self.work.stage();
+        let stage = match stage {
+            // Where the disk is slower than the writer, the log would grow for as long as it writes.
+            Stage::Asked if pages / TOO_LONG >= self.enough => self.work.wait_while(Stage::Asked),
+            stage => stage,
+        };
+        match stage {
+            Stage::Copied => {
+                self.copy_the_rest(wal, pages);
+                self.work.go_on(Stage::Copied, Stage::Idle);
             }
-        }
-        if self.copied.swap(false, Ordering::Acquire) {
-            self.copy_the_rest(wal, pages);
+            Stage::Idle if due => self.work.go_on(Stage::Idle, Stage::Asked),
+            Stage::Over if due => self.copy_the_rest(wal, pages),
+            Stage::Idle | Stage::Asked | Stage::Over => {}
         }
     }
 
@@ -146,12 +227,12 @@ impl Due {
 const CHECKPOINT_PAGES: i32 = 16_000;
 /// Rounds of so many pages before readers are waited for.
 const PATIENT_ROUNDS: i32 = 4;
-/// Rounds before the writer no longer relies on the thread, which may have died or hang.
+/// Rounds after which the writer waits for the thread, so that the log is bounded.
 const TOO_LONG: i32 = 8;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::sqlite::config::SqliteDurability;

@@ -9,8 +9,10 @@
     reason = "a test fails by panicking, and a started process answers on its standard output"
 )]
 
+mod by_url;
 mod contract;
 mod files;
+mod moving;
 mod processes;
 mod readable;
 mod scenarios;

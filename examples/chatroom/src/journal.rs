@@ -1,5 +1,5 @@
 //! The room's own facts (accounts, sessions, the directory of rooms) as events in the engine's store:
-//! one file, one backup, one durability. Knows how facts are written and read, not what they mean.
+//! one database, one backup, one durability. Knows how facts are written and read, not what they mean.
 
 use std::sync::Arc;
 use std::time::Duration;

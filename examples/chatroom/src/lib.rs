@@ -1,4 +1,5 @@
-//! A chat room in the browser: `chat-core` embedded in one program, with its data in one SQLite file.
+//! A chat room in the browser: `chat-core` embedded in one program, with its data in one database, which
+//! several processes may share.
 //!
 //! The engine owns order, history, delivery, membership and unread counts. What is here is what a host
 //! adds: who people are (`accounts`, `sessions`), which rooms are public (`directory`), how a
@@ -7,6 +8,7 @@
 mod accounts;
 mod assistant;
 mod config;
+mod database;
 mod directory;
 mod http;
 mod journal;
@@ -18,5 +20,5 @@ mod site;
 mod tab;
 mod throttle;
 
-pub use config::{Config, Database, PublicUrl, Secret};
+pub use config::{Config, PublicUrl, Secret};
 pub use room::{ChatRoom, StartError};

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::memory::{MemoryBus, MemoryEventStore, MemoryViewStore};
-use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
+use chat_core::connect::{OpenError, Opened};
+use chat_core::memory::MemoryBus;
+use chat_core::ports::EventBus;
 use chat_core::{Clock, Engine, EngineConfig, IdSource, RandomIds, SystemClock};
-use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use crate::accounts::Accounts;
 use crate::assistant::{self, Assistant};
-use crate::config::{Config, Database};
+use crate::config::Config;
+use crate::database;
 use crate::directory::Directory;
 use crate::http;
 use crate::journal::Journal;
@@ -31,18 +32,9 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The database's URL is wrong.
-    #[error("the database {url} cannot be used")]
-    Database {
-        /// The URL.
-        url: String,
-        /// What is wrong with it.
-        #[source]
-        source: chat_store_sql::sqlite::ConfigError,
-    },
-    /// The data cannot be opened.
+    /// The database's URL is wrong, or the database cannot be opened.
     #[error("the data cannot be opened")]
-    Store(#[from] StoreError),
+    Database(#[from] OpenError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -70,7 +62,7 @@ pub struct ChatRoom {
     address: SocketAddr,
     engine: Engine,
     assistant: Assistant,
-    sqlite: Option<SqliteStore>,
+    opened: Opened,
     server: JoinHandle<std::io::Result<()>>,
     close: watch::Sender<bool>,
     tabs: (mpsc::Sender<()>, mpsc::Receiver<()>),
@@ -83,20 +75,24 @@ impl ChatRoom {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let model = assistant::backend(&config)?;
-        let (events, views, sqlite) = open(&config.database).await?;
-        let bus: Arc<dyn EventBus> = Arc::new(MemoryBus::default());
+        let backends = database::backends();
+        let database = backends.parse(config.database.expose())?;
+        let opened = backends.open_url(&database).await?;
+        // Without a bus of its own the database still brings messages to other processes, by
+        // polling; who types and who is there is then known in one process only.
+        let bus: Arc<dyn EventBus> =
+            opened.bus.clone().unwrap_or_else(|| Arc::new(MemoryBus::default()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
         let engine = Engine::builder()
-            .store(Arc::clone(&events))
-            .views(views)
+            .opened(&opened)
             .bus(Arc::clone(&bus))
             .clock(Arc::clone(&clock))
             .ids(Arc::clone(&ids))
             .config(engine_config())
             .build()
             .await?;
-        let journal = Journal::new(events, clock, ids);
+        let journal = Journal::new(Arc::clone(&opened.events), clock, ids);
         let passwords = Passwords::new().await.map_err(|error| other(&error))?;
         let (close, closing) = watch::channel(false);
         let tabs = mpsc::channel(1);
@@ -121,8 +117,8 @@ impl ChatRoom {
         let address = listener.local_addr().map_err(listen)?;
         let server = tokio::spawn(serve(listener, site, close.subscribe()));
         let assistant = Assistant::start(engine.user(assistant), model);
-        tracing::info!(%address, database = ?config.database, "the room is open");
-        Ok(Self { address, engine, assistant, sqlite, server, close, tabs })
+        tracing::info!(%address, %database, "the room is open");
+        Ok(Self { address, engine, assistant, opened, server, close, tabs })
     }
 
     /// Where a browser on this computer finds the room.
@@ -144,7 +140,7 @@ impl ChatRoom {
     /// Stops: takes no more connections, says goodbye to every tab, carries out what was accepted,
     /// closes the data. What was acknowledged is stored.
     pub async fn shutdown(self) {
-        let Self { engine, assistant, sqlite, server, close, tabs: (alive, mut ended), .. } = self;
+        let Self { engine, assistant, opened, server, close, tabs: (alive, mut ended), .. } = self;
         let _ = close.send(true);
         drop(alive);
         // The channel ends when the last tab has dropped its sender.
@@ -157,25 +153,7 @@ impl ChatRoom {
         if timeout(LAST_CALL, server).await.is_err() {
             abort.abort();
         }
-        if let Some(sqlite) = sqlite {
-            sqlite.close().await;
-        }
-    }
-}
-
-type Stores = (Arc<dyn EventStore>, Arc<dyn ViewStore>, Option<SqliteStore>);
-
-async fn open(database: &Database) -> Result<Stores, StartError> {
-    match database {
-        Database::Memory => {
-            Ok((Arc::new(MemoryEventStore::new()), Arc::new(MemoryViewStore::new()), None))
-        }
-        Database::Sqlite(url) => {
-            let config = SqliteConfig::from_url(url)
-                .map_err(|source| StartError::Database { url: url.clone(), source })?;
-            let store = SqliteStore::open(config).await?;
-            Ok((store.events(), store.views(), Some(store)))
-        }
+        opened.close().await;
     }
 }
 

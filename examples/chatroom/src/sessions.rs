@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::ports::{
-    BusError, BusItem, BusStream, EventBus, Expected, Signal, SignalBody, StoreError,
-};
+use chat_core::ports::{BusStream, EventBus, Expected, Signal, SignalBody, StoreError};
 use chat_core::{StreamId, Timestamp, Topic, UserId, Version};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -98,11 +96,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// Rings when the session may have been closed.
-    pub(crate) async fn watch(&self, session: &Session) -> Result<SessionWatch, BusError> {
-        let topic = topic(session)
-            .map_err(|error| BusError::Unavailable { what: error.to_string(), source: None })?;
-        Ok(SessionWatch(self.bus.subscribe(&topic).await?))
+    /// Rings when the session may have been closed. Where the bus cannot be reached it never rings.
+    pub(crate) async fn watch(&self, session: &Session) -> SessionWatch {
+        let rings = match topic(session) {
+            Ok(topic) => self.bus.subscribe(&topic).await.ok(),
+            Err(_) => None,
+        };
+        SessionWatch(rings.unwrap_or_else(|| Box::pin(futures::stream::pending())))
     }
 
     /// How long a session has left.
@@ -130,10 +130,8 @@ pub(crate) struct SessionWatch(BusStream);
 impl SessionWatch {
     /// Waits for a reason to look; never ends when the bus does.
     pub(crate) async fn rang(&mut self) {
-        match self.0.next().await {
-            Some(BusItem::Signal(_) | BusItem::Missed) => {}
-            Some(_) => {}
-            None => std::future::pending().await,
+        if self.0.next().await.is_none() {
+            std::future::pending().await
         }
     }
 }
@@ -185,7 +183,7 @@ mod tests {
         let (here, there) =
             (sessions.open(ann()).await.unwrap(), sessions.open(ann()).await.unwrap());
         let session = sessions.find(&here).await.unwrap().unwrap();
-        let mut watch = sessions.watch(&session).await.unwrap();
+        let mut watch = sessions.watch(&session).await;
         sessions.close(&session).await.unwrap();
         watch.rang().await;
         assert!(!sessions.holds(&session).await.unwrap());

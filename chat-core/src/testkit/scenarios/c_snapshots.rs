@@ -86,11 +86,20 @@ fn snapshot_of(chat: &ChatId) -> ViewId {
 /// Changes the snapshot of a chat, as an accident would.
 async fn damage(views: &dyn ViewStore, chat: &ChatId, next: Option<Checkpoint>, ops: Vec<ViewOp>) {
     let view = snapshot_of(chat);
-    let get = ViewGet { view: view.clone(), keys: vec![] };
-    let expected = views.get(&[get]).await.expect("the views")[0].checkpoint;
-    let batch = ViewBatch { view, expected, next: next.unwrap_or(expected), ops };
-    let result = views.commit(&[batch]).await.pop().expect("an answer");
-    result.unwrap_or_else(|error| panic!("the damage is not done: {error}"));
+    loop {
+        let get = ViewGet { view: view.clone(), keys: vec![] };
+        let expected = views.get(&[get]).await.expect("the views")[0].checkpoint;
+        let next = next.unwrap_or(expected);
+        let batch = ViewBatch { view: view.clone(), expected, next, ops: ops.clone() };
+        match views.commit(&[batch]).await.pop().expect("an answer") {
+            Ok(()) => return,
+            // The answer was lost, and the batch refused when it was tried again.
+            Err(ViewError::CheckpointMoved { actual, .. }) if actual == next => return,
+            // The engine has just written a snapshot of its own.
+            Err(ViewError::CheckpointMoved { .. }) => {}
+            Err(error) => panic!("the damage is not done: {error}"),
+        }
+    }
 }
 
 fn row(seq: Version) -> ViewKey {

@@ -144,7 +144,7 @@ pub async fn h3_devices_of_two_processes_are_one_presence(harness: &dyn Scenario
     let world = World::new(harness).config(|config| {
         config.presence_grace = Duration::from_millis(20);
         // What is said is said again soon.
-        config.presence_ttl = Duration::from_secs(2);
+        config.presence_ttl = Duration::from_secs(10);
     });
     let nodes = [world.node().await, world.node().await];
     let chat = tea_room(&nodes[0]).await;
@@ -162,7 +162,7 @@ pub async fn h3_devices_of_two_processes_are_one_presence(harness: &dyn Scenario
 pub async fn h3_a_crashed_process_takes_its_users_offline(harness: &dyn ScenarioHarness) {
     let world = World::new(harness).config(|config| {
         config.presence_grace = LONG;
-        config.presence_ttl = Duration::from_secs(1);
+        config.presence_ttl = Duration::from_secs(4);
     });
     let (dying, node) = (world.node().await, world.node().await);
     let chat = tea_room(&node).await;

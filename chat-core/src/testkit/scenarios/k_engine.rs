@@ -35,7 +35,7 @@ macro_rules! __scenario_tests_k_engine {
     };
 }
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// K19: many chats, one after the other.
 pub async fn k19_idle_chats_leave_the_memory(harness: &dyn ScenarioHarness) {
@@ -82,12 +82,14 @@ pub async fn k19_a_cold_chat_is_loaded_from_its_snapshot(harness: &dyn ScenarioH
     let ack = say(&at(&cold, "ann", &chat), "after").await;
     assert_eq!(ack.version, Version(2_102));
     let reads = gate.stream_reads() - before;
-    // From the first event on it would be three pages.
-    assert!(reads <= 1, "{reads} pages were read");
+    // From the first event on it would be three pages. One more reads back a send whose answer was
+    // lost.
+    let more = u64::from(!world.is_certain());
+    assert!(reads <= 1 + more, "{reads} pages were read");
     let page = must(at(&cold, "bob", &chat).history(HistoryQuery::Latest, 50).await);
     assert_eq!(page.messages.len(), 50);
     let reads = gate.stream_reads() - before;
-    assert!(reads <= 3, "{reads} pages were read for one page of history");
+    assert!(reads <= 3 + more, "{reads} pages were read for one page of history");
     world.close().await;
 }
 

@@ -51,13 +51,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a tab until it ends.
 pub(super) async fn run(site: Arc<Site>, session: Session, socket: WebSocket) {
-    let mut tab = match Tab::new(site, session, socket).await {
-        Ok(tab) => tab,
-        Err(mut socket) => {
-            close(&mut socket, RESUME, "not now").await;
-            return;
-        }
-    };
+    let mut tab = Tab::new(site, session, socket).await;
     let hello = json!({
         "push": "hello",
         "user": tab.me.user(),
@@ -113,27 +107,25 @@ enum Wake {
 }
 
 impl Tab {
-    async fn new(site: Arc<Site>, session: Session, socket: WebSocket) -> Result<Self, WebSocket> {
+    async fn new(site: Arc<Site>, session: Session, socket: WebSocket) -> Self {
+        // A bus that cannot be reached keeps nobody out: rings are hints.
         let rooms = match directory::topic() {
             Ok(topic) => site.bus.subscribe(&topic).await.ok(),
             Err(_) => None,
         };
-        let session_watch = site.sessions.watch(&session).await.ok();
-        let (Some(rooms), Some(session_watch)) = (rooms, session_watch) else {
-            return Err(socket);
-        };
+        let session_watch = site.sessions.watch(&session).await;
         let me = site.engine.user(session.user.clone());
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
-        Ok(Self {
+        Self {
             socket,
             following: Following::new(),
             current: JoinSet::new(),
             list: me.watch(),
             changed: BTreeSet::new(),
             tell_list_at: None,
-            rooms,
+            rooms: rooms.unwrap_or_else(|| Box::pin(futures::stream::pending())),
             session_watch,
             session_ends: now + site.sessions.left(&session),
             closing: site.closing(),
@@ -143,7 +135,7 @@ impl Tab {
             me,
             session,
             site,
-        })
+        }
     }
 
     async fn wake(&mut self) -> Wake {

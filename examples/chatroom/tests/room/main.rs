@@ -9,6 +9,7 @@ mod hostile;
 mod http;
 mod live;
 mod page;
+mod processes;
 mod program;
 mod resume;
 mod tab;

@@ -17,9 +17,14 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it on a file, on a port (0: a free one), and waits for its address.
     pub(crate) async fn start(database: &Path, port: u16) -> Self {
+        Self::start_on(&format!("sqlite:{}", database.display()), port).await
+    }
+
+    /// The same on any database.
+    pub(crate) async fn start_on(url: &str, port: u16) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chatroom"))
             .arg(format!("--listen=127.0.0.1:{port}"))
-            .arg(format!("--database=sqlite:{}", database.display()))
+            .env("CHATROOM_DATABASE", url)
             .arg("--log=warn")
             .env_remove("OPENAI_API_KEY")
             .env_remove("OPENAI_BASE_URL")

@@ -1,0 +1,162 @@
+//! A private Redis, or another server of its protocol such as Valkey.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::home::Home;
+use crate::port::Ports;
+use crate::process::{Launch, PATIENCE};
+use crate::programs::REDIS_SERVER;
+use crate::server::{Kind, Server, lifecycle};
+use crate::wire::resp::{Connection, Reply};
+
+/// When a server flushes its append-only file to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it acknowledges a write.
+    Always,
+    /// Once a second, in the background.
+    EverySecond,
+}
+
+/// A Redis of its own: an append-only file and no snapshots, nothing ever evicted.
+#[derive(Debug)]
+pub struct Redis {
+    server: Server<Flavour>,
+}
+
+lifecycle!(Redis);
+
+impl Redis {
+    /// Starts a server that flushes every write; returns when it answers.
+    ///
+    /// # Errors
+    ///
+    /// When the program is missing or the server doesn't start; with the end of its log.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Fsync::Always)
+    }
+
+    /// Starts a server; returns when it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::start`].
+    pub fn start_with(fsync: Fsync) -> Result<Self> {
+        let flavour = Flavour { fsync, role: Role::Alone };
+        Ok(Self { server: Server::start(flavour)? })
+    }
+
+    /// As [`Redis::start`], but it runs on after this process, in the new folder `folder`.
+    /// Dropped without [`Redis::keep`] it ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::start`].
+    pub fn start_kept(folder: &Path) -> Result<Self> {
+        let flavour = Flavour { fsync: Fsync::Always, role: Role::Alone };
+        Ok(Self { server: Server::start_kept(flavour, folder)? })
+    }
+
+    /// Where to connect to; the same after a restart.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(&self.server)
+    }
+
+    /// Runs a command on a new connection; a line for each element of the reply.
+    ///
+    /// # Errors
+    ///
+    /// When the server can't be reached, or answers with an error.
+    pub fn command(&self, words: &[&str]) -> Result<String> {
+        command(&self.server, words)
+    }
+}
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Alone,
+    /// A node of a Redis Cluster.
+    Node,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flavour {
+    pub(crate) fsync: Fsync,
+    pub(crate) role: Role,
+}
+
+/// Two seconds until a node is thought to be gone, and no wait for more replicas to copy at once.
+const NODE: &[&str] = &[
+    "--cluster-enabled",
+    "yes",
+    "--cluster-config-file",
+    "nodes.conf",
+    "--cluster-node-timeout",
+    "2000",
+    "--cluster-announce-ip",
+    "127.0.0.1",
+    "--repl-diskless-sync-delay",
+    "0",
+];
+
+impl Kind for Flavour {
+    const NAME: &'static str = "Redis";
+    const ACCOUNTS: &'static [&'static str] = &[];
+    const STOP: Signal = Signal::TERM;
+
+    fn ports(&self) -> Ports {
+        match self.role {
+            Role::Alone => Ports::One,
+            Role::Node => Ports::WithBus,
+        }
+    }
+
+    fn set_up(&self, home: &Home) -> Result<()> {
+        let data = home.data();
+        fs::create_dir(&data).with_context(|| format!("make {}", data.display()))
+    }
+
+    fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
+        let fsync = match self.fsync {
+            Fsync::Always => "always",
+            Fsync::EverySecond => "everysec",
+        };
+        let server = Launch::new(REDIS_SERVER.path()?, home)?
+            .words(&["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+            .word(home.data())
+            .words(&["--appendonly", "yes", "--appendfsync", fsync, "--save", ""])
+            .words(&["--maxmemory-policy", "noeviction"]);
+        Ok(match self.role {
+            Role::Alone => server,
+            Role::Node => server.words(NODE),
+        })
+    }
+
+    fn data_of(port: u16, patience: Duration) -> Result<PathBuf> {
+        let mut connection = Connection::open(port, patience)?;
+        // Refused while the data is loaded; the next command is not.
+        connection.command(&["PING"])?;
+        match connection.command(&["CONFIG", "GET", "dir"])? {
+            Reply::List(pair) if pair.len() == 2 => {
+                Ok(pair.last().map(Reply::to_string).unwrap_or_default().into())
+            }
+            other => bail!("Redis names its folder as `{other}`"),
+        }
+    }
+}
+
+pub(crate) fn url(server: &Server<Flavour>) -> String {
+    format!("redis://127.0.0.1:{}", server.port())
+}
+
+pub(crate) fn command(server: &Server<Flavour>, words: &[&str]) -> Result<String> {
+    let mut connection = Connection::open(server.port(), PATIENCE)?;
+    connection.command(words).map(|reply| reply.to_string())
+}
