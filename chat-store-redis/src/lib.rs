@@ -35,6 +35,7 @@
 //! | `tls` | `rediss:` addresses, with rustls and ring |
 
 mod appender;
+mod backend;
 mod batch;
 mod config;
 mod connection;
@@ -53,6 +54,7 @@ mod url;
 mod view_writer;
 mod views;
 
+pub use backend::backends;
 pub use config::{RedisConfig, RedisDurability, Secret, Tls, Topology};
 pub use durability::{ServerDurability, Sync};
 pub use error::ConnectError;
