@@ -1,0 +1,17 @@
+//! The PostgreSQL adapter keeps its contracts, and keeps its word when a process or the server
+//! dies, connections break and others write at the same time.
+//!
+//! Needs the URL of a server in `CHAT_TEST_POSTGRES`. Each test has a namespace of its own.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and a started process answers on its standard output"
+)]
+
+mod bus;
+mod contract;
+mod scenarios;
+mod support;
