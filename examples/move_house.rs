@@ -68,7 +68,7 @@ async fn move_house(arguments: &Arguments, old: &Opened, new: &Opened) -> Result
         let same = copier.verify(|progress| show(&bar, progress)).await?;
         bar.finish_and_clear();
         let (streams, events) = (HumanCount(same.streams), HumanCount(same.events));
-        println!("verified {streams} streams, {events} events: the same in both stores");
+        println!("verified {events} events, streams: {streams}; the same in both stores");
     }
     println!("{}", if copier.is_finished() { FINISHED } else { NOT_YET });
     Ok(())

@@ -51,7 +51,7 @@ fn a_history_moves_in_steps_and_goes_on_in_the_new_house() {
     note(old, "two");
     let last = said(MOVE, &[&from, &to, "--finish", "--verify"]);
     assert!(last.contains("copied   3 events"), "{last}");
-    assert!(last.contains("verified 1 streams, 3 events: the same"), "{last}");
+    assert!(last.contains("verified 3 events, streams: 1; the same"), "{last}");
     assert!(last.contains("start the programs on the new store"), "{last}");
 
     assert!(refused(&[&from, &to]).contains("this copy is finished"));
@@ -102,7 +102,7 @@ async fn killed_at_any_moment_it_goes_on_and_ends_with_everything() {
     new.close().await;
     let last = said(MOVE, &[&from, &to, "--finish", "--verify"]);
     assert!(last.contains("copied   20,000 events"), "{last}");
-    assert!(last.contains("verified 9 streams, 20,000 events"), "{last}");
+    assert!(last.contains("verified 20,000 events, streams: 9"), "{last}");
 }
 
 /// How far a store's log goes.
