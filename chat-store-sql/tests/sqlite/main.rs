@@ -11,6 +11,7 @@
 
 mod by_url;
 mod contract;
+mod durable;
 mod files;
 mod moving;
 mod processes;
