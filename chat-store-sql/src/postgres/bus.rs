@@ -31,6 +31,7 @@ use super::topics::Topics;
 /// as PgBouncer does in its transaction mode: listening is a matter of the session.
 #[derive(Debug, Clone)]
 pub struct PostgresBus {
+    channel: Arc<str>,
     topics: Arc<Topics>,
     hearing: watch::Receiver<Hearing>,
     life: Arc<Life>,
@@ -46,14 +47,14 @@ struct Life {
 
 impl PostgresBus {
     pub(super) fn start(connector: &Connector, config: &PostgresConfig, sql: Arc<Sql>) -> Self {
-        let channel = format!("{}_bus", config.namespace);
+        let channel: Arc<str> = format!("{}_bus", config.namespace).into();
         let topics = Arc::<Topics>::default();
         let (hearing_end, hearing) = watch::channel(Hearing::Idle);
         let (demand, demand_end) = watch::channel(Demand::None);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let listener = Listener {
             connector: connector.clone(),
-            channel: channel.clone(),
+            channel: Arc::clone(&channel),
             topics: Arc::clone(&topics),
             hearing: hearing_end,
             demand: demand_end,
@@ -61,7 +62,7 @@ impl PostgresBus {
         let publisher = Publisher {
             connector: connector.with("synchronous_commit", "off"),
             sql,
-            channel,
+            channel: Arc::clone(&channel),
             name: Uuid::new_v4().simple().to_string(),
             connection: None,
             messages: 0,
@@ -69,7 +70,11 @@ impl PostgresBus {
         tokio::spawn(listener.run());
         tokio::spawn(publisher.run(receiver));
         let life = Life { demand, waiting: Mutex::new(Some(sender)) };
-        Self { topics, hearing, life: Arc::new(life) }
+        Self { channel, topics, hearing, life: Arc::new(life) }
+    }
+
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
     }
 
     /// Ends both tasks and all subscriptions.

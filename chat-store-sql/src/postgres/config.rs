@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 /// It can be written as a URL, `postgres://user:password@host:port/database`, with the parameters
 /// of libpq for TLS and the rest (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`,
 /// `application_name`, `options`, …) and these of its own: `namespace`, `durability` (`server`,
-/// `remote_apply`, `on`, `remote_write`, `local`, `off`), `migrate` (`auto`, `never`),
+/// `remote_apply`, `on`, `remote_write`, `local`), `migrate` (`auto`, `never`),
 /// `max_connections`, `acquire_timeout_ms`, `statement_timeout_ms`.
 ///
 /// `Debug` shows neither the password nor any other secret.
@@ -53,6 +53,12 @@ pub struct PostgresConfig {
 ///
 /// With any of them, what is in the database is whole and in order after any crash: a crash can
 /// only cut off the newest appends.
+///
+/// `off` is not offered: a crash of the server would take away what was acknowledged, and readers
+/// who have seen it could not know. Where the server itself is set to `off`, or runs with
+/// `fsync=off`, [`StoreInfo`](chat_core::ports::StoreInfo) says so, and after a crash of the server
+/// an operator has to call [`PostgresStore::renew_epoch`](super::PostgresStore::renew_epoch). The
+/// same is true of a fail-over to a standby that had not received everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PostgresDurability {
@@ -70,11 +76,6 @@ pub enum PostgresDurability {
     RemoteWrite,
     /// A crash of the server. Its loss takes away what no standby has received yet.
     Local,
-    /// A crash of the process that appends, not one of the server: that takes away what was
-    /// acknowledged in the last moments (three times `wal_writer_delay`, 0.6 s by default). The
-    /// store then gets a new epoch when it next connects, so that readers who saw the lost events
-    /// start again.
-    Off,
 }
 
 impl PostgresDurability {
@@ -86,7 +87,6 @@ impl PostgresDurability {
             Self::On => Some("on"),
             Self::RemoteWrite => Some("remote_write"),
             Self::Local => Some("local"),
-            Self::Off => Some("off"),
         }
     }
 }
@@ -131,6 +131,11 @@ impl PostgresConfig {
         let (own, theirs): (Vec<_>, Vec<_>) = pairs
             .map(|pair| (pair.split_once('=').unwrap_or((pair, "")), pair))
             .partition(|((name, _), _)| OWN_PARAMETERS.contains(name));
+        // The driver lets unknown ones pass, and a misspelt `sslmode` must not.
+        let unknown = theirs.iter().find(|((name, _), _)| !is_of_the_driver(name));
+        if let Some(((name, _), _)) = unknown {
+            return Err(ConfigError::Parameter { name: (*name).to_owned() });
+        }
         let theirs: Vec<_> = theirs.into_iter().map(|(_, pair)| pair).collect();
         let url = format!("{base}?{}", theirs.join("&"));
         // The driver's error may quote the URL, and with it the password.
@@ -164,10 +169,8 @@ impl PostgresConfig {
                     "on" => PostgresDurability::On,
                     "remote_write" => PostgresDurability::RemoteWrite,
                     "local" => PostgresDurability::Local,
-                    "off" => PostgresDurability::Off,
                     _ => {
-                        let expected =
-                            "`server`, `remote_apply`, `on`, `remote_write`, `local` or `off`";
+                        let expected = "`server`, `remote_apply`, `on`, `remote_write` or `local`";
                         return Err(wrong(expected));
                     }
                 }
@@ -276,6 +279,12 @@ pub enum ConfigError {
     /// The part that names the server, or a parameter of the driver, cannot be read.
     #[error("the URL is not `postgres://user:password@host:port/database?parameters`")]
     Server,
+    /// A parameter that does not exist.
+    #[error("the parameter `{name}` is not known")]
+    Parameter {
+        /// Its name.
+        name: String,
+    },
     /// A value that its parameter cannot take.
     #[error("`{value}` is not a value for `{name}`, which takes {expected}")]
     Value {
@@ -298,6 +307,33 @@ const OWN_PARAMETERS: [&str; 6] = [
     "acquire_timeout_ms",
     "statement_timeout_ms",
 ];
+
+/// Parameters that `sqlx` reads.
+const DRIVER_PARAMETERS: [&str; 19] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+    "username",
+];
+
+fn is_of_the_driver(name: &str) -> bool {
+    DRIVER_PARAMETERS.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
+}
 
 #[cfg(test)]
 mod tests {
@@ -332,6 +368,8 @@ mod tests {
         assert_eq!(error("mysql://db/app"), ConfigError::Scheme);
         assert_eq!(error("postgres://a:secret@db:port/app"), ConfigError::Server);
         assert_eq!(error("postgres://a:secret@db/app?sslmode=perhaps"), ConfigError::Server);
+        let unknown = ConfigError::Parameter { name: "sslmod".into() };
+        assert_eq!(error("postgres://db/app?sslmod=require"), unknown);
         for wrong in [
             "durability=full",
             "migrate=yes",

@@ -38,7 +38,7 @@ pub(super) enum Demand {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) connector: Connector,
-    pub(super) channel: String,
+    pub(super) channel: Arc<str>,
     pub(super) topics: Arc<Topics>,
     pub(super) hearing: watch::Sender<Hearing>,
     pub(super) demand: watch::Receiver<Demand>,

@@ -87,7 +87,7 @@ async fn lock(connection: &mut PgConnection, namespace: &Namespace) -> Result<()
 
 /// The version of the tables; zero if there are none.
 async fn version(connection: &mut PgConnection, namespace: &Namespace) -> Result<u64, StoreError> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+    let there: bool = sqlx::query_scalar(MIGRATIONS_THERE)
         .bind(format!("{namespace}_migrations"))
         .fetch_one(&mut *connection)
         .await
@@ -149,5 +149,6 @@ const MIGRATIONS: [Migration; 4] = [
 ];
 
 const SUPPORTED: u64 = MIGRATIONS.len() as u64;
+const MIGRATIONS_THERE: &str = include_str!("sql/migrations_there.sql");
 const MIGRATIONS_TABLE: &str = include_str!("sql/migrations_table.sql");
 const MIGRATIONS_VERSION: &str = include_str!("sql/migrations_version.sql");

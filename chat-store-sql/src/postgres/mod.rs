@@ -7,7 +7,9 @@ mod decide;
 mod error;
 mod events;
 mod frames;
+mod grants;
 mod heads;
+mod host;
 mod insert;
 mod listener;
 mod migrate;
@@ -24,5 +26,6 @@ mod writer;
 
 pub use bus::PostgresBus;
 pub use config::{ConfigError, PostgresConfig, PostgresDurability, PostgresMigrate};
+pub use grants::grants;
 pub use migrate::drop_namespace;
 pub use store::PostgresStore;

@@ -25,7 +25,7 @@ pub(super) struct Waiting {
 pub(super) struct Publisher {
     pub(super) connector: Connector,
     pub(super) sql: Arc<Sql>,
-    pub(super) channel: String,
+    pub(super) channel: Arc<str>,
     /// Names this publisher, so that its messages are like no other's.
     pub(super) name: String,
     pub(super) connection: Option<PgConnection>,
@@ -86,7 +86,7 @@ impl Publisher {
                 None => self.connection.insert(self.connector.open().await?),
             };
             let statement = sqlx::query(self.sql.notify.clone());
-            statement.bind(&self.channel).bind(texts).execute(connection).await?;
+            statement.bind(&*self.channel).bind(texts).execute(connection).await?;
             Ok(())
         };
         let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());

@@ -121,6 +121,11 @@ impl PostgresStore {
         &self.shared.pool
     }
 
+    /// The channel of the bus.
+    pub(super) fn channel(&self) -> &str {
+        self.shared.bus.channel()
+    }
+
     pub(super) fn queue(&self) -> &Queue {
         &self.shared.queue
     }

@@ -4,6 +4,7 @@
 //! Needs the URL of a server in `CHAT_TEST_POSTGRES`. Each test has a namespace of its own.
 
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
@@ -11,7 +12,14 @@
     reason = "a test fails by panicking, and a started process answers on its standard output"
 )]
 
+mod broken;
 mod bus;
 mod contract;
+mod crash;
+mod host;
+mod processes;
+mod readable;
+mod roles;
 mod scenarios;
 mod support;
+mod writers;
