@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use chat_core::connect::Backend;
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -22,6 +24,8 @@ mod sqlite;
 #[must_use]
 pub fn backends() -> Vec<Arc<dyn Backend>> {
     vec![
+        #[cfg(feature = "mysql")]
+        Arc::new(mysql::MysqlBackend),
         #[cfg(feature = "sqlite")]
         Arc::new(sqlite::SqliteBackend),
     ]
