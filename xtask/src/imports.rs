@@ -49,6 +49,7 @@ const ROWS: &[Row] = &[
     Row { module: "memory", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "decorate", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "llm", may: &["id", "event", "clock", "ports"], never: &[] },
+    Row { module: "durable", may: &["id", "event", "clock", "ports", "decorate"], never: &[] },
     Row {
         module: "engine",
         may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm"],
@@ -61,7 +62,10 @@ const ROWS: &[Row] = &[
     },
     Row {
         module: "testkit",
-        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine"],
+        may: &[
+            "id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine",
+            "durable",
+        ],
         never: &[],
     },
 ];

@@ -10,6 +10,7 @@
 )]
 
 mod contract;
+mod durable;
 mod files;
 mod processes;
 mod readable;
