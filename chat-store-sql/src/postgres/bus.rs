@@ -126,7 +126,12 @@ impl EventBus for PostgresBus {
         });
         let mut hearing = self.hearing.clone();
         let heard = hearing.wait_for(|hearing| !matches!(hearing, Hearing::Idle)).await;
-        match heard.map_err(|_| BusError::Closed)?.clone() {
+        let heard = heard.map_err(|_| BusError::Closed)?.clone();
+        if self.sender().is_none() {
+            // Closed meanwhile, perhaps before the subscription could be ended with the others.
+            return Err(BusError::Closed);
+        }
+        match heard {
             Hearing::Down(error) => {
                 let what = "cannot listen for signals".into();
                 Err(BusError::Unavailable { what, source: Some(Arc::new(error)) })

@@ -40,8 +40,8 @@ pub struct PostgresConfig {
     pub durability: PostgresDurability,
     /// Whether to make and change tables, [`PostgresMigrate::Auto`] by default.
     pub migrate: PostgresMigrate,
-    /// Most connections for reads and views, 8 by default. Two more are for appends, and one each
-    /// for sending and receiving signals if the bus is used.
+    /// Most connections for reads and views, 8 by default. One more appends, and there is one each
+    /// for sending and for receiving signals if the bus is used.
     pub max_connections: NonZero<usize>,
     /// How long to wait for a connection, 5 s by default.
     pub acquire_timeout: Duration,

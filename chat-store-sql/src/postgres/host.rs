@@ -50,15 +50,19 @@ impl PostgresStore {
         let mut savepoint = transaction.begin().await.map_err(failed)?;
         let decided =
             decide_and_insert(&mut savepoint, self.sql(), &[&append], &HashSet::new()).await;
-        let mut answers = match decided {
-            Ok((_, answers, _)) => answers,
-            Err(stop) => {
+        let no_answer = || StoreError::Bug { what: "an append was not answered".into() };
+        let answer = match decided {
+            Ok((_, mut answers, _)) => answers.pop().unwrap_or_else(|| Err(no_answer())),
+            Err(stop) => Err(refusal(stop)),
+        };
+        let appended = match answer {
+            Ok(appended) => appended,
+            Err(error) => {
+                // This gives the lock back as well.
                 savepoint.rollback().await.map_err(failed)?;
-                return Err(refusal(stop));
+                return Err(error);
             }
         };
-        let no_answer = || StoreError::Bug { what: "an append was not answered".into() };
-        let appended = answers.pop().ok_or_else(no_answer)??;
         if !appended.repeat {
             // PostgreSQL holds it back until the transaction commits.
             let texts = ring(&appended);

@@ -18,7 +18,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 enum Job {
     Append(Waiting),
-    /// The last one.
+    /// Nothing more is taken in.
     Close,
 }
 
@@ -77,21 +77,24 @@ async fn run(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
             Some(waiting) => Some(Job::Append(waiting)),
             None => jobs.recv().await,
         };
-        let Some(Job::Append(first)) = next else { break };
-        let mut closed = false;
-        group.push(first);
-        while held.is_none() && !closed {
+        match next {
+            Some(Job::Append(first)) => group.push(first),
+            // What is in the channel already is still done.
+            Some(Job::Close) => {
+                jobs.close();
+                continue;
+            }
+            None => break,
+        }
+        while held.is_none() {
             match jobs.try_recv() {
                 Ok(Job::Append(waiting)) if group.has_room_for(&waiting) => group.push(waiting),
                 Ok(Job::Append(waiting)) => held = Some(waiting),
-                Ok(Job::Close) => closed = true,
+                Ok(Job::Close) => jobs.close(),
                 Err(_) => break,
             }
         }
         group.carry_out(&mut writer).await;
-        if closed {
-            break;
-        }
         // Those who got their answer may have more to append: let them queue, so that the next
         // group is as full as this one was.
         tokio::task::yield_now().await;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::bus::PostgresBus;
 use super::config::PostgresConfig;
 use super::connection::{Connector, Pool};
+use super::error::{Step, store_error};
 use super::migrate::migrate;
 use super::queue::Queue;
 use super::sql::Sql;
@@ -133,8 +134,6 @@ impl PostgresStore {
 
 /// Names and texts may hold every character.
 async fn check_encoding(connection: &mut PgConnection) -> Result<(), StoreError> {
-    use super::error::{Step, store_error};
-
     let encoding: String = sqlx::query_scalar("SELECT current_setting('server_encoding')")
         .fetch_one(connection)
         .await

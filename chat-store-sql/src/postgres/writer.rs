@@ -207,12 +207,19 @@ async fn exact(
         Ok(transaction) => transaction,
         Err(error) => return Tried::Failed(error, Step::Write),
     };
-    let (mut standing, answers, written) =
-        match decide_and_insert(&mut transaction, sql, appends, &unfit).await {
-            Ok(decided) => decided,
-            Err(Stop::Driver(error)) => return Tried::Failed(error, Step::Write),
-            Err(Stop::Stored(error)) => return Tried::Stored(error),
-        };
+    let decided = decide_and_insert(&mut transaction, sql, appends, &unfit).await;
+    let (mut standing, answers, written) = match decided {
+        Ok(decided) => decided,
+        Err(stop) => {
+            // Now, not with the next statement: until then everybody else would wait for the lock.
+            // If even this fails, the connection is broken and the server sees to it.
+            drop(transaction.rollback().await);
+            return match stop {
+                Stop::Driver(error) => Tried::Failed(error, Step::Write),
+                Stop::Stored(error) => Tried::Stored(error),
+            };
+        }
+    };
     if let Err(error) = transaction.commit().await {
         return Tried::Failed(error, Step::Commit);
     }
