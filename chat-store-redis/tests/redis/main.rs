@@ -6,4 +6,5 @@
 mod bus;
 mod contract;
 mod scenarios;
+mod servers;
 mod support;
