@@ -129,11 +129,10 @@ impl Topics {
         match info.kind {
             PushKind::Message | PushKind::SMessage => self.deliver(&info.data),
             // A slot that moves away ends its subscriptions.
-            PushKind::Disconnection | PushKind::SUnsubscribe => {
-                if info.kind == PushKind::Disconnection || self.wanted(&info.data) {
-                    self.known().lost = true;
-                    self.changed.notify_one();
-                }
+            PushKind::SUnsubscribe if !self.wanted(&info.data) => {}
+            PushKind::SUnsubscribe | PushKind::Disconnection => {
+                self.known().lost = true;
+                self.changed.notify_one();
             }
             _ => {}
         }

@@ -17,10 +17,9 @@ use crate::url::{self, ConfigError};
 /// - `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…]`: some nodes of a cluster;
 /// - `rediss://` and `rediss+cluster://`: the same over TLS (with the feature `tls`).
 ///
-/// The parameters: `namespace`, `partitions`, `durability` (`server`, `always`, `replicas-N`,
-/// `synced-N`), `durability_timeout_ms`, `connect_timeout_ms`, `timeout_ms`, `patience_ms`. A
-/// character of a user's name or password that means something in a URL is written as `%` and two
-/// digits.
+/// The parameters: `namespace`, `partitions`, `durability` (`server` or `always`),
+/// `connect_timeout_ms`, `timeout_ms`, `patience_ms`. A character of a user's name or password that
+/// means something in a URL is written as `%` and two digits.
 ///
 /// ```
 /// use chat_store_redis::{RedisConfig, RedisDurability};
@@ -103,22 +102,6 @@ pub enum RedisDurability {
     /// The server must run with `appendonly yes` and `appendfsync always`; else the store is not
     /// opened. A server that does not let its settings be seen is refused as well.
     FsyncAlways,
-    /// Each batch waits until so many replicas have it in memory (`WAIT`). Where that takes
-    /// longer, the outcome is unknown.
-    Replicas {
-        /// How many.
-        replicas: u8,
-        /// How long to wait.
-        timeout: Duration,
-    },
-    /// Each batch waits until the disk of the master and of so many replicas has it (`WAITAOF`,
-    /// Redis 7.2 or newer). Where that takes longer, the outcome is unknown.
-    Synced {
-        /// How many.
-        replicas: u8,
-        /// How long to wait.
-        timeout: Duration,
-    },
 }
 
 /// A text that `Debug` does not show.

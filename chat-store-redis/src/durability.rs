@@ -99,20 +99,16 @@ impl ServerDurability {
                 "the server does not let its settings be seen; allow this user `CONFIG GET`, or \
                  take what the server gives (`durability=server`)",
             )),
-            (_, _) => Ok(()),
+            (RedisDurability::AsTheServer, _) => Ok(()),
         }
     }
 
     /// The level in the terms of the port.
-    pub(crate) fn level(&self, wanted: RedisDurability) -> Durability {
-        match (wanted, self.sync) {
-            (_, Some(Sync::Always)) | (RedisDurability::Synced { .. }, _) => {
-                Durability::MachineCrash
-            }
-            (RedisDurability::Replicas { replicas: 1.., .. }, _) | (_, Some(Sync::Later)) => {
-                Durability::ProcessCrash
-            }
-            (_, Some(Sync::Snapshots) | None) => Durability::Process,
+    pub(crate) fn level(&self) -> Durability {
+        match self.sync {
+            Some(Sync::Always) => Durability::MachineCrash,
+            Some(Sync::Later) => Durability::ProcessCrash,
+            Some(Sync::Snapshots) | None => Durability::Process,
         }
     }
 }

@@ -132,7 +132,7 @@ impl EventStore for RedisStore {
         // A look at the end of each log notices one that is gone.
         let ends = (0..partitions).map(|id| log::look(shared, PartitionId(id)));
         try_join_all(ends).await?;
-        let durability = shared.durability.level(shared.config.durability);
+        let durability = shared.durability.level();
         Ok(StoreInfo { epoch: stored_epoch(shared).await?, partitions, durability })
     }
 

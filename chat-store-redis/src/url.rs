@@ -111,7 +111,6 @@ fn parse_hosts(hosts: &str, topology: Topology) -> Result<Vec<(String, u16)>, Co
 }
 
 fn parse_query(config: &mut RedisConfig, query: &str) -> Result<(), ConfigError> {
-    let mut wait = WAIT;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let wrong = |expected| ConfigError::Value {
@@ -136,39 +135,24 @@ fn parse_query(config: &mut RedisConfig, query: &str) -> Result<(), ConfigError>
                 config.partitions = Some(parsed.ok_or_else(|| wrong("a number from 1 to 4096"))?);
             }
             "durability" => {
-                let expected = "`server`, `always`, `replicas-N` or `synced-N`";
+                let expected = "`server` or `always`";
                 config.durability = parse_durability(value).ok_or_else(|| wrong(expected))?;
             }
-            "durability_timeout_ms" => wait = millis()?,
             "connect_timeout_ms" => config.connect_timeout = millis()?,
             "timeout_ms" => config.timeout = millis()?,
             "patience_ms" => config.patience = millis()?,
             _ => return Err(ConfigError::Parameter { name: name.to_owned() }),
         }
     }
-    if let RedisDurability::Replicas { timeout, .. } | RedisDurability::Synced { timeout, .. } =
-        &mut config.durability
-    {
-        *timeout = wait;
-    }
     Ok(())
 }
 
 fn parse_durability(value: &str) -> Option<RedisDurability> {
-    let timeout = WAIT;
-    Some(match value {
-        "server" => RedisDurability::AsTheServer,
-        "always" => RedisDurability::FsyncAlways,
-        _ => match value.split_once('-')? {
-            ("replicas", replicas) => {
-                RedisDurability::Replicas { replicas: replicas.parse().ok()?, timeout }
-            }
-            ("synced", replicas) => {
-                RedisDurability::Synced { replicas: replicas.parse().ok()?, timeout }
-            }
-            _ => return None,
-        },
-    })
+    match value {
+        "server" => Some(RedisDurability::AsTheServer),
+        "always" => Some(RedisDurability::FsyncAlways),
+        _ => None,
+    }
 }
 
 fn decoded(text: &str, part: &'static str) -> Result<String, ConfigError> {
@@ -188,8 +172,6 @@ fn decoded(text: &str, part: &'static str) -> Result<String, ConfigError> {
 }
 
 const PORT: u16 = 6379;
-/// How long a batch waits for replicas unless said otherwise.
-const WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -199,16 +181,14 @@ mod tests {
     #[test]
     fn a_url_sets_every_field() {
         let url = "rediss://me:p%40ss@db.example:7000/3?namespace=team&partitions=4\
-                   &durability=replicas-2&durability_timeout_ms=250&connect_timeout_ms=1\
-                   &timeout_ms=2&patience_ms=3";
-        let timeout = Duration::from_millis(250);
+                   &durability=always&connect_timeout_ms=1&timeout_ms=2&patience_ms=3";
         let config = RedisConfig::new("db.example", 7000)
             .with_tls(Tls::On)
             .with_credentials(Some("me".into()), Secret::new("p@ss"))
             .with_database(3)
             .with_namespace(Namespace::new("team").unwrap())
             .with_partitions(NonZero::new(4).unwrap())
-            .with_durability(RedisDurability::Replicas { replicas: 2, timeout })
+            .with_durability(RedisDurability::FsyncAlways)
             .with_connect_timeout(Duration::from_millis(1))
             .with_timeout(Duration::from_millis(2))
             .with_patience(Duration::from_millis(3));
@@ -220,9 +200,6 @@ mod tests {
         assert_eq!(RedisConfig::from_url("redis://[::1]:6380"), Ok(six));
         let cluster = RedisConfig::cluster([("a".into(), 1), ("b".into(), 6379)]);
         assert_eq!(RedisConfig::from_url("redis+cluster://a:1,b"), Ok(cluster));
-        let synced = RedisConfig::from_url("redis://a?durability=synced-0").unwrap();
-        let timeout = Duration::from_secs(1);
-        assert_eq!(synced.durability, RedisDurability::Synced { replicas: 0, timeout });
     }
 
     #[test]
@@ -241,15 +218,9 @@ mod tests {
         );
         assert_eq!(error("redis://:%+2@a"), ConfigError::Part { part: "password" });
         assert_eq!(error("redis://a?sync=1"), ConfigError::Parameter { name: "sync".into() });
-        for wrong in [
-            "namespace=Team",
-            "partitions=0",
-            "partitions=4097",
-            "durability=off",
-            "durability=replicas-",
-            "durability_timeout_ms=soon",
-            "timeout_ms=-1",
-        ] {
+        for wrong in
+            ["namespace=Team", "partitions=0", "partitions=4097", "durability=off", "timeout_ms=-1"]
+        {
             let (wrong_name, wrong_value) = wrong.split_once('=').unwrap();
             match error(&format!("redis://a?{wrong}")) {
                 ConfigError::Value { name, value, .. } => {

@@ -1,9 +1,15 @@
 //! The Redis adapter keeps its contracts, on one server and on a cluster, and keeps its word when a
 //! server dies, forgets, or is not what it should be.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod bus;
 mod contract;
 mod scenarios;
+mod servers;
 mod support;

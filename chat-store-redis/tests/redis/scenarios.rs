@@ -11,6 +11,11 @@ use crate::support::Place;
 /// A namespace; every handle has connections and memory of its own.
 struct Harness(Place);
 
+/// Two partitions: engines follow each of them, and there are many engines here.
+fn place(place: Place) -> Place {
+    place.with_partitions(2)
+}
+
 fn both(store: &RedisStore) -> Stores {
     Stores::new(store.events(), store.views())
 }
@@ -37,11 +42,15 @@ impl ScenarioHarness for Harness {
 mod on_one_server {
     use std::future::ready;
 
-    chat_core::scenario_tests!(|| ready(super::Harness(crate::support::Place::on_one_server())));
+    chat_core::scenario_tests!(|| ready(super::Harness(super::place(
+        crate::support::Place::on_one_server()
+    ))));
 }
 
 mod on_a_cluster {
     use std::future::ready;
 
-    chat_core::scenario_tests!(|| ready(super::Harness(crate::support::Place::on_a_cluster())));
+    chat_core::scenario_tests!(|| ready(super::Harness(super::place(
+        crate::support::Place::on_a_cluster()
+    ))));
 }

@@ -1,5 +1,7 @@
 //! A namespace that no other test uses, on the shared server or cluster.
 
+use std::num::NonZero;
+
 use chat_core::Namespace;
 use chat_store_redis::{RedisConfig, RedisStore, Topology};
 use uuid::Uuid;
@@ -25,6 +27,12 @@ impl Place {
         let mut config = RedisConfig::from_url(url).unwrap();
         config.topology = topology;
         Self { config: config.with_namespace(fresh_namespace()) }
+    }
+
+    /// The same with so many partitions.
+    pub(crate) fn with_partitions(mut self, partitions: u32) -> Self {
+        self.config.partitions = Some(NonZero::new(partitions).unwrap());
+        self
     }
 
     pub(crate) async fn open(&self) -> RedisStore {

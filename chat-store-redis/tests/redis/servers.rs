@@ -1,0 +1,210 @@
+//! Servers that are killed, emptied, trimmed, or set up so that they would lose history. Each test
+//! has a server of its own.
+
+use std::sync::{Arc, Mutex};
+
+use chat_core::ports::{
+    Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError,
+};
+use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
+use chat_core::{PartitionId, StreamId, Version};
+use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Topology};
+use test_servers::{Fsync, Redis};
+use tokio::task::JoinSet;
+
+use crate::support::Place;
+
+fn start(fsync: Fsync) -> (Redis, Place) {
+    let server = Redis::start_with(fsync).unwrap();
+    let place = Place::at(&server.url(), Topology::Server).with_partitions(2);
+    (server, place)
+}
+
+const WRITERS: u64 = 8;
+
+/// Appends until the server is gone; what was acknowledged, and the number under way at the end.
+async fn append_until_gone(store: RedisStore, round: u64, writer: u64) -> (Vec<(u64, u64)>, u64) {
+    let name = stream(&format!("chat/{}", writer % 3));
+    let mut acknowledged = Vec::new();
+    for number in (round * 100 + writer) * 1_000_000.. {
+        match store.append_one(single(&name, Expected::Any, vec![event(number)])).await {
+            Ok(appended) => acknowledged.push((number, appended.streams[0].first.0)),
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                return (acknowledged, number);
+            }
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_that_syncs_loses_nothing_that_was_acknowledged() {
+    let rounds = if std::env::var_os("CHAT_SOAK").is_some() { 100 } else { 5 };
+    let (mut server, place) = start(Fsync::Always);
+    let place = Place { config: place.config.with_patience(std::time::Duration::from_millis(50)) };
+    let epoch = place.open().await.info().await.unwrap().epoch;
+    for round in 0..rounds {
+        let store = place.open().await;
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            writers.spawn(append_until_gone(store.clone(), round, writer));
+        }
+        // Killed in the middle of the work, at another moment each time.
+        let name = stream("chat/0");
+        let before = store.head(&name).await.unwrap().0;
+        while store.head(&name).await.unwrap().0 < before + 20 + round * 37 % 200 {
+            tokio::task::yield_now().await;
+        }
+        server.kill().unwrap();
+        let written = writers.join_all().await;
+        server.restart().unwrap();
+        let store = place.open().await;
+        assert_eq!(store.info().await.unwrap().epoch, epoch, "nothing was lost");
+        for (writer, (acknowledged, next)) in (0..).zip(written) {
+            let _: u64 = writer;
+            let name = stream(&format!("chat/{}", next / 1_000_000 % 100 % 3));
+            for (number, version) in acknowledged {
+                let found = store.find(&name, event(number).id).await.unwrap();
+                assert_eq!(found.map(|found| found.version.0), Some(version), "{number}");
+            }
+            let there = store.find(&name, event(next).id).await.unwrap().is_some();
+            let settled = store.append_one(single(&name, Expected::Any, vec![event(next)])).await;
+            assert_eq!(settled.unwrap().repeat, there, "what was under way is settled");
+        }
+        chat_core::testkit::audit::audit_all(&store.events()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_data_gets_a_new_epoch() {
+    let (server, place) = start(Fsync::Always);
+    let (store, other) = (place.open().await, place.open().await);
+    let name = stream("chat");
+    write_each(&store, &name, 0..3).await;
+    let epoch = store.info().await.unwrap().epoch;
+    assert_eq!(other.info().await.unwrap().epoch, epoch);
+    server.command(&["FLUSHALL"]).unwrap();
+    // The first to write notices; the event is written once, in the new epoch.
+    let appended = store.append_one(single(&name, Expected::Any, vec![event(9)])).await.unwrap();
+    assert_eq!(appended.streams[0].first, Version(1));
+    let renewed = store.info().await.unwrap().epoch;
+    assert_ne!(renewed, epoch);
+    assert_eq!(other.info().await.unwrap().epoch, renewed, "once for all");
+    assert_eq!(place.open().await.info().await.unwrap().epoch, renewed);
+}
+
+#[tokio::test]
+async fn a_server_that_syncs_later_gets_a_new_epoch_when_it_is_started_again() {
+    let (mut server, place) = start(Fsync::EverySecond);
+    let store = place.open().await;
+    write_each(&store, &stream("chat"), 0..3).await;
+    let epoch = store.info().await.unwrap().epoch;
+    assert_eq!(place.open().await.info().await.unwrap().epoch, epoch, "it was not started again");
+    server.kill().unwrap();
+    server.restart().unwrap();
+    let renewed = place.open().await.info().await.unwrap().epoch;
+    assert_ne!(renewed, epoch);
+    assert_eq!(store.info().await.unwrap().epoch, renewed, "once for all");
+}
+
+#[tokio::test]
+async fn a_server_that_would_lose_history_is_refused() {
+    let (server, place) = start(Fsync::EverySecond);
+    let strict = place.config.clone().with_durability(RedisDurability::FsyncAlways);
+    let refused = RedisStore::connect(strict).await;
+    assert!(matches!(refused, Err(ConnectError::Durability { .. })), "{refused:?}");
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).unwrap();
+    let refused = RedisStore::connect(place.config.clone()).await;
+    let named = matches!(&refused, Err(ConnectError::Evicts { policy }) if policy == "allkeys-lru");
+    assert!(named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let (_server, place) = start(Fsync::Always);
+    drop(place.open().await);
+    let refused = RedisStore::connect(place.clone().with_partitions(3).config).await;
+    let named = matches!(refused, Err(ConnectError::Partitions { found: 2, wanted: 3 }));
+    assert!(named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_goes_on_when_there_is_room() {
+    let (server, place) = start(Fsync::Always);
+    let store = place.open().await;
+    let name = stream("chat");
+    write_each(&store, &name, 0..3).await;
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let append = |number| single(&name, Expected::Any, vec![event(number)]);
+    let full = store.append_one(append(3)).await;
+    assert!(matches!(full, Err(StoreError::StorageFull { .. })), "{full:?}");
+    assert_eq!(read_all(&store, &name).await.len(), 3, "it can be read");
+    assert!(store.append_one(append(2)).await.unwrap().repeat, "a repeat needs no room");
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert_eq!(store.append_one(append(3)).await.unwrap().streams[0].first, Version(4));
+}
+
+#[tokio::test]
+async fn trimmed_history_is_an_error_and_versions_go_on() {
+    let (server, place) = start(Fsync::Always);
+    let store = place.open().await;
+    let name: StreamId = stream("chat");
+    write_each(&store, &name, 0..5).await;
+    let PartitionId(partition) = store.partition_of(&name);
+    let namespace = place.config.namespace.as_str();
+    let key = format!("{namespace}:{{{namespace}:{partition}}}:s:chat");
+    server.command(&["XTRIM", &key, "MAXLEN", "2"]).unwrap();
+    let limit = PageLimit::events(10);
+    let page = store.read_stream(&name, Direction::Forward, Version::ZERO, limit).await;
+    assert!(matches!(page, Err(StoreError::Corrupt { .. })), "{page:?}");
+    let log = store.read_log(PartitionId(partition), chat_core::Position::ZERO, limit).await;
+    assert!(matches!(log, Err(StoreError::Corrupt { .. })), "{log:?}");
+    let page = store.read_stream(&name, Direction::Forward, Version(3), limit).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+    let append = store.append_one(single(&name, Expected::Exactly(Version(5)), vec![event(7)]));
+    assert_eq!(append.await.unwrap().streams[0].first, Version(6));
+    server.command(&["DEL", &key]).unwrap();
+    let page = store.read_stream(&name, Direction::Backward, Version::MAX, limit).await;
+    assert!(matches!(page, Err(StoreError::Corrupt { .. })), "{page:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_over_several_handles_lose_nothing_and_readers_miss_nothing() {
+    let (_server, place) = start(Fsync::Always);
+    let handles = [place.open().await, place.open().await, place.open().await, place.open().await];
+    let heard = Arc::new(Mutex::new(0));
+    let mut writers = JoinSet::new();
+    for writer in 0..32_u64 {
+        let (store, heard) = (handles[usize::try_from(writer % 4).unwrap()].clone(), heard.clone());
+        writers.spawn(async move {
+            for number in 0..30 {
+                let name = match number % 2 {
+                    0 => stream("one"),
+                    _ => stream(&format!("chat/{writer}")),
+                };
+                let append = single(&name, Expected::Any, vec![event(writer * 1_000 + number)]);
+                assert!(!store.append_one(append).await.unwrap().repeat);
+                *heard.lock().unwrap() += 1;
+            }
+        });
+    }
+    let store = place.open().await;
+    let mut seen = [chat_core::Position::ZERO; 2];
+    let mut count = 0;
+    while count < 32 * 30 {
+        for (partition, after) in (0..).map(PartitionId).zip(&mut seen) {
+            let page = store.read_log(partition, *after, PageLimit::events(17)).await.unwrap();
+            (count, *after) = (count + page.events.len(), page.next);
+        }
+        tokio::task::yield_now().await;
+    }
+    writers.join_all().await;
+    assert_eq!(*heard.lock().unwrap(), 32 * 30);
+    let mut logged = 0;
+    for partition in [0, 1].map(PartitionId) {
+        logged += read_log(&store, partition, 1_000).await.len();
+    }
+    assert_eq!((count, logged), (32 * 30, 32 * 30));
+    assert_eq!(read_all(&store, &stream("one")).await.len(), 32 * 15);
+}
