@@ -16,6 +16,11 @@ async fn two_processes_on_one_sqlite_file_are_one_room() {
 }
 
 #[tokio::test]
+async fn two_processes_on_one_postgres_are_one_room() {
+    are_one_room(&server("CHAT_TEST_POSTGRES")).await;
+}
+
+#[tokio::test]
 async fn two_processes_on_one_mysql_are_one_room() {
     are_one_room(&server("CHAT_TEST_MYSQL")).await;
 }
