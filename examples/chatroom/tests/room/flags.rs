@@ -45,7 +45,7 @@ async fn what_cannot_work_is_said_in_words() {
         (taken.as_str(), "cannot listen on"),
         (file.as_str(), "the data cannot be opened"),
         ("--database=sqlite:x.db?speed=high", "speed"),
-        ("--database=oracle://ann:hunter2@x", "this program has `memory:`, `sqlite:`"),
+        ("--database=oracle://ann:hunter2@x", "this program has `memory:`, "),
         ("--database=ann:hunter2", "no store with the scheme `ann:`"),
         ("--database=//ann:hunter2@x", "begins with a scheme"),
         ("--database=memory://ann:hunter2@x", "names no place"),

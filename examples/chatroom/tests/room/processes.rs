@@ -1,6 +1,7 @@
 //! Two processes on one database are one room: whoever registers with one is known to the other, and
 //! what is written in one is read in the other.
 
+use chat_core::connect::StoreUrl;
 use serde_json::{Value, json};
 
 use super::program::Program;
@@ -12,6 +13,39 @@ async fn two_processes_on_one_sqlite_file_are_one_room() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", directory.path().join("room.db").display());
     are_one_room(&url).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_postgres_are_one_room() {
+    are_one_room(&server("CHAT_TEST_POSTGRES")).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_mysql_are_one_room() {
+    are_one_room(&server("CHAT_TEST_MYSQL")).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_redis_are_one_room() {
+    are_one_room(&server("CHAT_TEST_REDIS")).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_redis_cluster_are_one_room() {
+    let url = server("CHAT_TEST_REDIS_CLUSTER");
+    are_one_room(&url.replacen("redis:", "redis+cluster:", 1)).await;
+}
+
+/// The URL of a test server, with a namespace that nobody else uses.
+fn server(variable: &str) -> String {
+    let url = std::env::var(variable).unwrap_or_else(|_| {
+        panic!(
+            "{variable} is not set; run `cargo xtask services up` and set what it prints, or run \
+             `cargo xtask test`"
+        )
+    });
+    let namespace = format!("room{}", &uuid::Uuid::new_v4().simple().to_string()[..20]);
+    StoreUrl::parse(&url).unwrap().with_parameter("namespace", &namespace).expose().to_owned()
 }
 
 /// Waits for a message by its text; each must come once.
