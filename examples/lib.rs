@@ -8,7 +8,7 @@ use chat_core::connect::{Backends, Opened};
 /// Every store that the examples were built with. One more is one line here, and its crate or
 /// feature in `Cargo.toml`.
 pub fn backends() -> Backends {
-    Backends::memory().with(chat_store_sql::backends())
+    Backends::memory().with(chat_store_sql::backends()).with(chat_store_redis::backends())
 }
 
 /// The store's URL: the program's first argument, else `CHAT_DATABASE`, else the default.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | use it | [`Engine`], [`UserHandle`], [`ChatHandle`], [`Subscription`], [`Follower`] |
 //! | know the rules | [`domain`] |
+//! | follow every event, durably | [`durable`] |
 //! | add an AI | [`respond::Responder`] |
 //! | write an adapter | [`ports`], and the feature `testkit` to prove it |
 //! | open one by URL | [`connect`] |
@@ -20,6 +21,7 @@ pub mod connect;
 pub mod copy;
 pub mod decorate;
 pub mod domain;
+pub mod durable;
 mod engine;
 mod event;
 mod id;

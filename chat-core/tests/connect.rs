@@ -24,6 +24,9 @@ impl Backend for Own {
     }
 
     async fn open(&self, url: &StoreUrl) -> Result<Opened, OpenError> {
+        if url.expose().ends_with("small") {
+            return Err(OpenError::unfit(url, std::io::Error::other("it forgets things")));
+        }
         if url.expose().ends_with("down") {
             let what = "connect".into();
             return Err(OpenError::store(url, StoreError::Unavailable { what, source: None }));
@@ -65,9 +68,9 @@ async fn a_scheme_that_is_not_compiled_in_names_its_crate_and_feature() {
         ("mysql", "chat-store-sql", Some("mysql")),
         ("mariadb", "chat-store-sql", Some("mysql")),
         ("redis", "chat-store-redis", None),
-        ("rediss", "chat-store-redis", None),
+        ("rediss", "chat-store-redis", Some("tls")),
         ("redis+cluster", "chat-store-redis", None),
-        ("rediss+cluster", "chat-store-redis", None),
+        ("rediss+cluster", "chat-store-redis", Some("tls")),
     ] {
         let error = refused(&format!("{scheme}://ann:hunter2@db")).await;
         let text = error.to_string();
@@ -103,6 +106,14 @@ async fn a_wrong_url_says_what_is_wrong_and_hides_the_password() {
         assert!(source.contains(words), "{source}");
         assert!(!format!("{error:?} {source}").contains("hunter2"));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_fit_says_why() {
+    let error = refused("own://ann:hunter2@host/small").await;
+    assert_eq!(error.to_string(), "the store own://ann:***@host/small is not fit for this");
+    assert_eq!(error.source().unwrap().to_string(), "it forgets things");
+    assert!(!error.is_retryable());
 }
 
 #[tokio::test]

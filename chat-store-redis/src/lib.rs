@@ -1,1 +1,62 @@
 //! Chat history, read models and signals in Redis Streams: one server or a cluster.
+//!
+//! Redis 7.0 or newer, and Valkey. One store is one namespace: every key begins with its name.
+//! Streams are spread over partitions, and all keys of a partition carry one hash tag
+//! (`chat:{chat:7}:…`), so that a cluster keeps them together:
+//!
+//! | key | holds |
+//! |---|---|
+//! | `chat:{chat}:namespace` | format, number of partitions, epoch |
+//! | `chat:{chat:7}:state` | a hash: the end of the partition's log, the server that holds it |
+//! | `chat:{chat:7}:log` | a stream: references to events, one entry for each batch |
+//! | `chat:{chat:7}:s:STREAM` | a stream: the events, `version-0` is the entry's id |
+//! | `chat:{chat:7}:i:STREAM` | a hash: event id to version, and the stream's head |
+//! | `chat:{chat:7}:v:PROJECTION:SCOPE` | a hash: a view's values and checkpoint |
+//! | `chat:{chat:7}:k:PROJECTION:SCOPE` | a sorted set: the same view's keys, for their order |
+//!
+//! What an acknowledgement is worth depends on the server; see [`RedisDurability`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use chat_store_redis::{RedisConfig, RedisStore};
+//!
+//! let store = RedisStore::connect(RedisConfig::from_url("redis://127.0.0.1")?).await?;
+//! let (events, views) = (store.events(), store.views()); // for the engine
+//! # drop((events, views));
+//! store.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tls` | `rediss:` addresses, with rustls and ring |
+
+mod appender;
+mod backend;
+mod batch;
+mod config;
+mod connection;
+mod durability;
+mod envelope;
+mod error;
+mod events;
+mod incarnation;
+mod keys;
+mod lane;
+mod log;
+mod reply;
+mod scripts;
+mod store;
+mod url;
+mod view_writer;
+mod views;
+
+pub use backend::backends;
+pub use config::{RedisConfig, RedisDurability, Secret, Tls, Topology};
+pub use durability::{ServerDurability, Sync};
+pub use error::ConnectError;
+pub use store::RedisStore;
+pub use url::ConfigError;

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use chat_core::connect::Backend;
 
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -22,6 +26,10 @@ mod sqlite;
 #[must_use]
 pub fn backends() -> Vec<Arc<dyn Backend>> {
     vec![
+        #[cfg(feature = "mysql")]
+        Arc::new(mysql::MysqlBackend),
+        #[cfg(feature = "postgres")]
+        Arc::new(postgres::PostgresBackend),
         #[cfg(feature = "sqlite")]
         Arc::new(sqlite::SqliteBackend),
     ]

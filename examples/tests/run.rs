@@ -96,3 +96,10 @@ fn own_store_carries_the_engine() {
     let shown = run(env!("CARGO_BIN_EXE_own_store"), &[]);
     assert_eq!(shown, "ann: kept in a list of my own\n");
 }
+
+#[test]
+fn webhook_says_what_it_needs() {
+    let output = Command::new(env!("CARGO_BIN_EXE_webhook")).output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("the address to post to"), "{errors}");
+}

@@ -51,6 +51,7 @@ const ROWS: &[Row] = &[
     Row { module: "copy", may: &["id", "event", "ports"], never: &[] },
     Row { module: "decorate", may: &["id", "event", "clock", "ports"], never: &[] },
     Row { module: "llm", may: &["id", "event", "clock", "ports"], never: &[] },
+    Row { module: "durable", may: &["id", "event", "clock", "ports", "decorate"], never: &[] },
     Row {
         module: "engine",
         may: &["id", "event", "clock", "domain", "ports", "memory", "connect", "decorate", "llm"],
@@ -63,7 +64,10 @@ const ROWS: &[Row] = &[
     },
     Row {
         module: "testkit",
-        may: &["id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine"],
+        may: &[
+            "id", "event", "clock", "domain", "ports", "memory", "decorate", "llm", "engine",
+            "durable",
+        ],
         never: &[],
     },
 ];

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use test_servers::Kept;
 
@@ -79,22 +79,23 @@ impl Place {
 
     /// Starts what doesn't run yet. The lines set the variables in a shell.
     fn up(&self, children: &mut Children) -> Result<Vec<String>> {
-        let (mut entries, ended): (Vec<_>, Vec<_>) =
-            self.entries()?.into_iter().partition(Entry::runs);
-        ended.iter().try_for_each(Entry::end)?;
-        let mut missing = Vec::new();
+        let known = self.entries()?;
+        let (mut missing, mut overruled) = (Vec::new(), Vec::new());
         for service in self.services {
-            let own = entries.iter().find(|entry| entry.variable == service.variable);
+            let own = known.iter().find(|entry| entry.variable == service.variable);
             let name = service.name;
-            match ((self.given)(service.variable), own) {
-                (Some(url), own) if own.is_none_or(|own| own.url != url) => {
+            match (self.users(service, own), own.filter(|own| own.runs())) {
+                (Some(url), _) => {
                     answers(service, &url)?;
                     say(&format!("{} is set: no {name} is started", service.variable));
+                    overruled.push(service.variable);
                 }
-                (_, Some(own)) => say(&format!("{name} runs already: {}", own.url)),
-                (_, None) => missing.push(service),
+                (None, Some(own)) => say(&format!("{name} runs already: {}", own.url)),
+                (None, None) => missing.push(service),
             }
         }
+        let (mut entries, ended): (Vec<_>, Vec<_>) = known.into_iter().partition(Entry::runs);
+        ended.iter().try_for_each(Entry::end)?;
         let programs: Vec<_> = missing.iter().flat_map(|service| service.programs).collect();
         needs::provide(children, |variable| programs.contains(&&variable))?;
         let mut failed = None;
@@ -109,19 +110,21 @@ impl Place {
         }
         // Before the error is told: those that did start are found again.
         self.write(&entries)?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(entries
-                .iter()
-                .filter(|entry| !self.is_overruled(entry))
-                .map(|entry| format!("export {}={}", entry.variable, entry.url))
-                .collect()),
+        if let Some(error) = failed {
+            return Err(error);
         }
+        if children.interrupted() {
+            bail!("interrupted; `cargo xtask services down` stops what has been started");
+        }
+        entries.retain(|entry| !overruled.contains(&entry.variable.as_str()));
+        let export = |entry: &Entry| format!("export {}={}", entry.variable, entry.url);
+        Ok(entries.iter().map(export).collect())
     }
 
-    /// Whether the user has set its variable to something else.
-    fn is_overruled(&self, entry: &Entry) -> bool {
-        (self.given)(&entry.variable).is_some_and(|url| url != entry.url)
+    /// The URL of a server that the user has set, and not that of `own`, as an earlier call may
+    /// have given it to the same shell.
+    fn users(&self, service: &Service, own: Option<&Entry>) -> Option<String> {
+        (self.given)(service.variable).filter(|url| own.is_none_or(|own| own.url != *url))
     }
 
     fn start(&self, service: &Service) -> Result<Entry> {
@@ -166,14 +169,14 @@ impl Place {
         let width = self.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
         let line = |service: &Service| {
             let own = entries.iter().find(|entry| entry.variable == service.variable);
-            let state = match ((self.given)(service.variable), own) {
-                (Some(url), own) if own.is_none_or(|own| own.url != url) => {
+            let state = match (self.users(service, own), own) {
+                (Some(url), _) => {
                     let place = address(&url).unwrap_or_else(|| "a URL without an address".into());
                     format!("not started: {} is set to {place}", service.variable)
                 }
-                (_, Some(own)) if own.runs() => own.shown(),
-                (_, Some(own)) => format!("has ended: {}", own.shown()),
-                (_, None) => "not started".to_owned(),
+                (None, Some(own)) if own.runs() => own.shown(),
+                (None, Some(own)) => format!("has ended: {}", own.shown()),
+                (None, None) => "not started".to_owned(),
             };
             format!("{:width$}  {state}", service.name)
         };
@@ -298,6 +301,21 @@ mod tests {
         let after = place(root.path(), |_| None).entries().unwrap();
         assert!(after.iter().all(Entry::runs));
         place(root.path(), |_| None).down().unwrap();
+    }
+
+    #[test]
+    fn url_of_an_earlier_call_is_not_the_users() {
+        let own = |url: &str| Entry {
+            variable: "CHAT_TEST_REDIS".to_owned(),
+            url: url.to_owned(),
+            processes: Vec::new(),
+        };
+        let root = tempfile::tempdir().unwrap();
+        let place = place(root.path(), |_| Some("redis://127.0.0.1:7".to_owned()));
+        let given = "redis://127.0.0.1:7";
+        assert_eq!(place.users(&REDIS, Some(&own(given))), None);
+        assert_eq!(place.users(&REDIS, Some(&own("redis://127.0.0.1:8"))).unwrap(), given);
+        assert_eq!(place.users(&REDIS, None).unwrap(), given);
     }
 
     #[test]

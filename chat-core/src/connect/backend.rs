@@ -21,7 +21,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`OpenError::Config`] if the URL is wrong, a parameter that is not known included;
-    /// [`OpenError::Store`] if the store cannot be used.
+    /// [`OpenError::Unfit`] if the server's settings are in the way; [`OpenError::Store`] if the store
+    /// cannot be opened for another reason.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing open.

@@ -40,6 +40,15 @@ pub enum OpenError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// There is a server, but as it is set up it cannot carry what the URL asks for.
+    #[error("the store {url} is not fit for this")]
+    Unfit {
+        /// The URL.
+        url: StoreUrl,
+        /// What is missing, and how to mend it.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The store cannot be opened.
     #[error("the store {url} cannot be opened")]
     Store {
@@ -57,6 +66,11 @@ impl OpenError {
         Self::Config { url: url.clone(), source: Arc::new(source) }
     }
 
+    /// The server is not fit: what an adapter says when it has looked at the server's settings.
+    pub fn unfit(url: &StoreUrl, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unfit { url: url.clone(), source: Arc::new(source) }
+    }
+
     /// The store does not open: what an adapter says when it has tried.
     #[must_use]
     pub fn store(url: &StoreUrl, source: StoreError) -> Self {
@@ -71,7 +85,8 @@ impl OpenError {
             Self::Url(_)
             | Self::UnknownScheme { .. }
             | Self::NotCompiledIn { .. }
-            | Self::Config { .. } => false,
+            | Self::Config { .. }
+            | Self::Unfit { .. } => false,
         }
     }
 }
@@ -104,13 +119,13 @@ impl Home {
     /// Where the adapter for a scheme is, if there is one.
     pub(super) fn of(scheme: &str) -> Option<Self> {
         let sql = |feature| Self { package: "chat-store-sql", feature: Some(feature) };
+        let redis = |feature| Self { package: "chat-store-redis", feature };
         match scheme {
             "sqlite" => Some(sql("sqlite")),
             "postgres" | "postgresql" => Some(sql("postgres")),
             "mysql" | "mariadb" => Some(sql("mysql")),
-            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => {
-                Some(Self { package: "chat-store-redis", feature: None })
-            }
+            "redis" | "redis+cluster" => Some(redis(None)),
+            "rediss" | "rediss+cluster" => Some(redis(Some("tls"))),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@
 //! | `sqlite:` | a file | `chat-store-sql`, feature `sqlite` |
 //! | `postgres:`, `postgresql:` | PostgreSQL | `chat-store-sql`, feature `postgres` |
 //! | `mysql:`, `mariadb:` | MySQL, MariaDB | `chat-store-sql`, feature `mysql` |
-//! | `redis:`, `rediss:` | one Redis server, plain or with TLS | `chat-store-redis` |
-//! | `redis+cluster:`, `rediss+cluster:` | Redis Cluster | `chat-store-redis` |
+//! | `redis:`, `redis+cluster:` | a Redis server, a Redis Cluster | `chat-store-redis` |
+//! | `rediss:`, `rediss+cluster:` | the same with TLS | `chat-store-redis`, feature `tls` |
 //!
 //! A host lists what it was compiled with, and the rest is text:
 //!

@@ -29,6 +29,7 @@
 )]
 
 pub mod audit;
+pub mod durable;
 pub mod event_bus;
 pub mod event_store;
 pub mod fixture;

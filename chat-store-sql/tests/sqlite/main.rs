@@ -11,7 +11,9 @@
 
 mod by_url;
 mod contract;
+mod durable;
 mod files;
+mod moving;
 mod processes;
 mod readable;
 mod scenarios;

@@ -9,10 +9,10 @@ use chat_store_sql::sqlite::{SqliteDurability, SqliteStore};
 use crate::support::Place;
 
 /// A file; every handle has threads, connections and memory of its own.
-struct Harness(Place);
+pub(crate) struct Harness(Place);
 
 impl Harness {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Place::new())
     }
 

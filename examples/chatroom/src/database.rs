@@ -4,5 +4,5 @@
 use chat_core::connect::Backends;
 
 pub(crate) fn backends() -> Backends {
-    Backends::memory().with(chat_store_sql::backends())
+    Backends::memory().with(chat_store_sql::backends()).with(chat_store_redis::backends())
 }

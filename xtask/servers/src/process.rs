@@ -87,6 +87,8 @@ impl Launch {
             _ => Command::new(&self.program),
         };
         command.args(&self.arguments).current_dir(&self.folder).env("LC_ALL", "C");
+        // A MariaDB that starts removes the temporary tables of all others in the same folder.
+        command.env("TMPDIR", &self.folder);
         if let Some(Account { user, group }) = self.account {
             command.uid(user).gid(group);
         }

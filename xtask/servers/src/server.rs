@@ -68,7 +68,7 @@ enum Outcome {
     Ready,
     /// Another process holds the port.
     PortTaken,
-    /// What the server is made of is still held by itself before its end.
+    /// Processes of the killed server that was here before still hold its data.
     Forerunner,
 }
 
@@ -165,8 +165,10 @@ impl<K: Kind> Server<K> {
 
     /// Gives the server up: it runs on, and its folder stays.
     pub(crate) fn keep(mut self) -> Result<Kept> {
-        let process = self.process.take().context("the server doesn't run")?;
-        let kept = Kept::of(process.id(), self.home.path())?;
+        let process = self.id().context("the server doesn't run")?;
+        let kept = Kept::of(process, self.home.path())?;
+        // Not before: a server that can't be found again must end with this value.
+        self.process = None;
         self.home.keep();
         Ok(kept)
     }

@@ -1,0 +1,98 @@
+//! What a subscription reads, where it begins, and its knobs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PartitionId, Position, StreamId};
+use crate::ports::PageLimit;
+
+/// What a subscription reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Every event of the store, by partition. Positions are those of the partition's log.
+    Log,
+    /// One stream. It counts as one partition, the first; positions are the stream's versions.
+    Stream(StreamId),
+}
+
+/// Where a subscription begins when nobody has started it before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With the first event.
+    Beginning,
+    /// With the first event after this moment.
+    Now,
+    /// After these positions; partitions that are not named begin with their first event.
+    After(Vec<(PartitionId, Position)>),
+}
+
+/// What happens when the store comes back as another incarnation, so that positions mean nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnNewEpoch {
+    /// The subscription stops ([`Halt::NewEpoch`](super::Halt::NewEpoch)) until an operator
+    /// restarts it. The default.
+    Stop,
+    /// It starts again from here. A projection is rebuilt beside the old one.
+    Restart(Start),
+}
+
+/// How much a subscription takes at once, and how long it waits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DurableConfig {
+    /// Most events in one batch. Default 256.
+    pub batch_events: usize,
+    /// A batch ends with the event that reaches this many bytes. Default 1 MiB.
+    pub batch_bytes: usize,
+    /// An effect handler's place is saved after this many events, and whenever it has caught up.
+    /// So many may be delivered again after a crash. Default 32.
+    pub save_every: usize,
+    /// How often the source and the leases are looked at without being rung. Default 500 ms.
+    pub poll_interval: Duration,
+    /// How long a member holds a partition without a sign of life, by the injected clock. Default
+    /// 15 s.
+    pub lease: Duration,
+    /// How often a handler gets an event before it is parked. Default 8.
+    pub max_attempts: u32,
+    /// The wait before the second attempt; each further one is twice as long, each is drawn from
+    /// between its half and its whole. Default 100 ms.
+    pub first_wait: Duration,
+    /// No wait is longer, unless the handler asks for it. Default 30 s.
+    pub longest_wait: Duration,
+    /// A handler that takes longer for one call is dropped, which counts as a failed attempt.
+    /// Default 60 s.
+    pub handler_timeout: Duration,
+    /// Most parked events in one partition; one more stops the partition. Default 1,000.
+    pub max_parked: u32,
+}
+
+impl Default for DurableConfig {
+    fn default() -> Self {
+        Self {
+            batch_events: 256,
+            batch_bytes: 1 << 20,
+            save_every: 32,
+            poll_interval: Duration::from_millis(500),
+            lease: Duration::from_secs(15),
+            max_attempts: 8,
+            first_wait: Duration::from_millis(100),
+            longest_wait: Duration::from_secs(30),
+            handler_timeout: Duration::from_secs(60),
+            max_parked: 1_000,
+        }
+    }
+}
+
+impl DurableConfig {
+    /// Zero would mean to work without a pause, or to take nothing.
+    pub(super) fn bounded(mut self) -> Self {
+        self.batch_events = self.batch_events.clamp(1, PageLimit::MAX_EVENTS);
+        self.save_every = self.save_every.max(1);
+        self.poll_interval = self.poll_interval.max(Duration::from_millis(1));
+        self.lease = self.lease.max(Duration::from_millis(1));
+        self.max_attempts = self.max_attempts.max(1);
+        self
+    }
+}

@@ -1,0 +1,257 @@
+//! A member's own loop: says that it lives, takes its part of the partitions, lets go of what is
+//! above it, and starts and ends the work on each.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+
+use super::catalog::{self, Catalog};
+use super::config::OnNewEpoch;
+use super::generations::Keeper;
+use super::layout;
+use super::lease::{self, Lease};
+use super::member::{Member, Seen, ring};
+use super::members;
+use super::metrics::Counters;
+use super::name::ShardId;
+use super::shard::Shard;
+use super::state::{ShardState, put};
+use super::views;
+use crate::id::Checkpoint;
+use crate::ports::{StoreError, ViewId};
+
+/// The partitions that are worked on here.
+#[derive(Debug, Default)]
+struct Shards {
+    tasks: JoinSet<()>,
+    running: BTreeMap<ShardId, Running>,
+    /// There may be leases of this member that nobody works under: a claim or a release whose
+    /// outcome is not known, a task that panicked. They are taken up, and given back if need be.
+    unsure: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: Id,
+    stop: watch::Sender<bool>,
+}
+
+impl Shards {
+    fn start(&mut self, member: &Arc<Member>, id: ShardId, lease: Lease) {
+        let (stop, stopped) = watch::channel(false);
+        let shard = Shard::new(Arc::clone(member), id, lease, stopped);
+        let task = self.tasks.spawn(shard.run()).id();
+        self.running.insert(id, Running { task, stop });
+    }
+
+    /// Waits for the end of one, and forgets it; for ever if there is none.
+    async fn ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(ended) => {
+                let ended = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                self.unsure = true;
+                self.running.retain(|_, running| running.task != ended);
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    fn stop(&self, id: ShardId) {
+        if let Some(running) = self.running.get(&id) {
+            running.stop.send_replace(true);
+        }
+    }
+
+    /// Those that are not about to end.
+    fn staying(&self) -> Vec<ShardId> {
+        let staying = self.running.iter().filter(|(_, running)| !*running.stop.borrow());
+        staying.map(|(id, _)| *id).collect()
+    }
+}
+
+/// Runs a member until it is told to stop, and then until its last task has ended.
+pub(super) async fn drive(member: Arc<Member>, mut stop: watch::Receiver<bool>) {
+    let mut shards = Shards::default();
+    let mut keeper = Keeper::default();
+    let mut rung = member.rung.subscribe();
+    while !*stop.borrow() {
+        rung.mark_unchanged();
+        // A panic in an adapter must not end what all partitions hang on.
+        let look = AssertUnwindSafe(look(&member, &mut shards, &mut keeper)).catch_unwind();
+        let more = match look.await {
+            Ok(Ok(more)) => more,
+            Ok(Err(StoreError::Closed)) => break,
+            Ok(Err(error)) => {
+                member.note_failure(&error, "the look at the members");
+                false
+            }
+            Err(_panic) => false,
+        };
+        if more {
+            continue;
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            _ = rung.changed() => {}
+            () = shards.ended() => {}
+            () = tokio::time::sleep(member.config.poll_interval) => {}
+        }
+    }
+    for id in shards.staying() {
+        shards.stop(id);
+    }
+    while shards.tasks.join_next().await.is_some() {}
+    if let Ok(view) = layout::members(&member.name)
+        && let Err(error) = members::leave(&member.holder, &view).await
+    {
+        member.note_failure(&error, "the farewell");
+    }
+    tell_others(&member).await;
+}
+
+/// One look around. True: there is more to do at once.
+async fn look(
+    member: &Arc<Member>,
+    shards: &mut Shards,
+    keeper: &mut Keeper,
+) -> Result<bool, StoreError> {
+    let live = members::attend(&member.holder, &layout::members(&member.name)?).await?;
+    let rank = members::rank(&live, &member.holder.name);
+    let catalog = see(member, rank == 0).await?;
+    let wanted = catalog.shards();
+    let part = members::fair_part(wanted.len(), live.len(), rank);
+    let mut mine = shards.staying();
+    for gone in mine.extract_if(.., |id| !wanted.contains(id)) {
+        shards.stop(gone);
+    }
+    for surplus in mine.drain(part.min(mine.len())..) {
+        shards.stop(surplus);
+    }
+    let mut more = false;
+    let mut missing = part - mine.len();
+    let mut states = BTreeMap::new();
+    if missing > 0 || rank == 0 || shards.unsure {
+        states = states_of(member, &wanted).await?;
+    }
+    // Members begin at different places, so that they do not ask for the same ones.
+    let (behind, first) = wanted.split_at(wanted.len() * rank / live.len().max(1));
+    for id in first.iter().chain(behind) {
+        let Some((view, _, Some(state))) = states.get(id) else { continue };
+        let me = &member.holder.name;
+        let orphan = state.owner.as_ref() == Some(me);
+        let wanted = missing > 0 && !state.is_held(me, member.holder.clock.now());
+        if shards.running.contains_key(id) || !(orphan || wanted) {
+            continue;
+        }
+        let claimed = Lease::claim(&member.holder, view.clone()).await;
+        shards.unsure |= claimed.is_err();
+        if let Some(lease) = claimed? {
+            Counters::add(&member.counters.taken, 1);
+            shards.start(member, *id, lease);
+            missing = missing.saturating_sub(1);
+        }
+    }
+    shards.unsure = false;
+    if rank == 0 {
+        more |= set_up(member, &catalog, &states).await?;
+        more |= keeper.tend(member, &catalog, &states).await?;
+    }
+    Ok(more)
+}
+
+/// Reads the catalog and the store's epoch, and shows them to the partitions at work here. The
+/// first of the members starts again if the store is another one and the host wants it so.
+async fn see(member: &Member, first: bool) -> Result<Catalog, StoreError> {
+    let view = layout::catalog(&member.name)?;
+    let epoch = member.reader.store.info().await?.epoch;
+    let (_, found) = catalog::load(&*member.views, &view).await?;
+    let gone =
+        || StoreError::Corrupt { place: format!("{view:?}"), what: "the catalog is gone".into() };
+    let mut catalog = found.ok_or_else(gone)?;
+    if let OnNewEpoch::Restart(start) = &member.on_new_epoch
+        && first
+        && catalog.epoch != epoch
+    {
+        let partitions = u32::try_from(catalog.starts.len()).unwrap_or(u32::MAX);
+        let starts = member.reader.resolve(start, partitions).await?;
+        let restart = |catalog: &mut Catalog| {
+            if catalog.epoch != epoch {
+                catalog.restart(epoch, starts.clone());
+            }
+        };
+        catalog = catalog::update(&member.views, &view, restart).await?.ok_or_else(gone)?;
+    }
+    let shown = Arc::new(catalog.clone());
+    member.seen.send_replace(Seen { epoch, catalog: shown });
+    Ok(catalog)
+}
+
+/// The views of partitions with what stands in them.
+pub(super) type States = BTreeMap<ShardId, (ViewId, Checkpoint, Option<ShardState>)>;
+
+/// The states of partitions, as far as they can be read: a broken one holds up no other.
+async fn states_of(member: &Member, wanted: &[ShardId]) -> Result<States, StoreError> {
+    let mut states = States::new();
+    for id in wanted {
+        let view = layout::shard(&member.name, *id)?;
+        match lease::load(&*member.views, &view).await {
+            Ok((checkpoint, state)) => drop(states.insert(*id, (view, checkpoint, state))),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(
+                    subscription = member.name.as_str(),
+                    partition = id.partition.0,
+                    %error,
+                    "the state of a partition cannot be read"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(states)
+}
+
+/// Makes the states of generations that are new. True if there were any.
+async fn set_up(member: &Member, catalog: &Catalog, states: &States) -> Result<bool, StoreError> {
+    let mut any = false;
+    for (id, (view, checkpoint, state)) in states {
+        if state.is_none() {
+            begin(member, catalog, *id, view, *checkpoint).await?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// Makes the states of every partition, unless they are there.
+pub(super) async fn begin_all(member: &Member, catalog: &Catalog) -> Result<(), StoreError> {
+    let states = states_of(member, &catalog.shards()).await?;
+    set_up(member, catalog, &states).await.map(drop)
+}
+
+async fn begin(
+    member: &Member,
+    catalog: &Catalog,
+    id: ShardId,
+    view: &ViewId,
+    checkpoint: Checkpoint,
+) -> Result<(), StoreError> {
+    let place = catalog.start(id.partition);
+    let state = ShardState::fresh(catalog.epoch, catalog.run, place);
+    let ops = vec![put(layout::key(layout::STATE)?, &state)?];
+    match views::commit(&*member.views, view, checkpoint, ops).await {
+        // Somebody else made it, or it is found at the next look.
+        Err(error) if !views::look_again(&error) => Err(views::store_error(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Wakes the other members: partitions are free.
+pub(super) async fn tell_others(member: &Member) {
+    if let Ok(topic) = layout::topic(&member.name) {
+        ring(member.bus.as_ref(), topic).await;
+    }
+}

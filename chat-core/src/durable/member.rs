@@ -1,0 +1,78 @@
+//! What all tasks of one member share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::catalog::Catalog;
+use super::config::{DurableConfig, OnNewEpoch};
+use super::handler::{EventHandler, Projection};
+use super::lease::Holder;
+use super::metrics::Counters;
+use super::name::SubscriptionName;
+use super::reader::Reader;
+use crate::decorate::dice::Dice;
+use crate::id::Epoch;
+use crate::ports::{EventBus, Signal, SignalBody, StoreError, ViewStore};
+use crate::{id::Topic, id::Version};
+
+/// What a host gave to be done with events.
+#[derive(Debug, Clone)]
+pub(super) enum Task {
+    Projection(Arc<dyn Projection>),
+    Effects(Arc<dyn EventHandler>),
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: SubscriptionName,
+    pub(super) reader: Reader,
+    pub(super) views: Arc<dyn ViewStore>,
+    pub(super) bus: Option<Arc<dyn EventBus>>,
+    pub(super) holder: Holder,
+    pub(super) task: Task,
+    pub(super) on_new_epoch: OnNewEpoch,
+    pub(super) config: DurableConfig,
+    pub(super) dice: Dice,
+    pub(super) counters: Counters,
+    /// What the last look at the store and at the catalog found.
+    pub(super) seen: watch::Sender<Seen>,
+    /// Counts rings.
+    pub(super) rung: watch::Sender<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) epoch: Epoch,
+    pub(super) catalog: Arc<Catalog>,
+}
+
+impl Member {
+    /// The wait after this many failures in a row.
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
+        let doubled =
+            self.config.first_wait.saturating_mul(1 << failures.saturating_sub(1).min(30));
+        let most = doubled.min(self.config.longest_wait);
+        self.dice.between(most / 2, most)
+    }
+
+    pub(super) fn wake(&self) {
+        self.rung.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    pub(super) fn note_failure(&self, error: &StoreError, what: &'static str) {
+        Counters::add(&self.counters.failures, 1);
+        let subscription = self.name.as_str();
+        tracing::debug!(subscription, %error, what, "the store failed; trying again");
+    }
+}
+
+/// Rings a topic; a lost ring is made up for by timers.
+pub(super) async fn ring(bus: Option<&Arc<dyn EventBus>>, topic: Topic) {
+    let Some(bus) = bus else { return };
+    let signal = Signal { topic, body: SignalBody::Ring(Version::ZERO) };
+    if let Err(error) = bus.publish(&[signal]).await {
+        tracing::debug!(%error, "the bus did not take a ring; others find out by their timers");
+    }
+}

@@ -1,0 +1,257 @@
+//! What a host may choose, and what an acknowledgement is worth then.
+
+use std::fmt;
+use std::num::NonZero;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chat_core::Namespace;
+
+use crate::url::{self, ConfigError};
+
+/// Where the server is and how it is used. Plain data.
+///
+/// It can be written as a URL:
+///
+/// - `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`: one server;
+/// - `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…]`: some nodes of a cluster;
+/// - `rediss://` and `rediss+cluster://`: the same over TLS (with the feature `tls`).
+///
+/// The parameters: `namespace`, `partitions`, `durability` (`server`, `always`, `replicas-N`,
+/// `synced-N`), `durability_timeout_ms`, `connect_timeout_ms`, `timeout_ms`, `patience_ms`. A
+/// character of a user's name or password that means something in a URL is written as `%` and two
+/// digits.
+///
+/// ```
+/// use chat_store_redis::{RedisConfig, RedisDurability};
+///
+/// let config: RedisConfig = "redis://localhost/2?durability=always".parse()?;
+/// let same = RedisConfig::new("localhost", 6379)
+///     .with_database(2)
+///     .with_durability(RedisDurability::FsyncAlways);
+/// assert_eq!(config, same);
+/// # Ok::<(), chat_store_redis::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisConfig {
+    /// The server, or nodes of a cluster from which the others are learnt.
+    pub hosts: Vec<(String, u16)>,
+    /// One server or a cluster, [`Topology::Server`] by default.
+    pub topology: Topology,
+    /// Whether to encrypt, [`Tls::Off`] by default.
+    pub tls: Tls,
+    /// The user; none by default.
+    pub user: Option<String>,
+    /// The password; none by default.
+    pub password: Option<Secret>,
+    /// The database of one server, 0 by default. A cluster has only 0.
+    pub database: u16,
+    /// Prefix of the keys, `chat` by default. Stores with different namespaces on one server never
+    /// see each other.
+    pub namespace: Namespace,
+    /// How many partitions a namespace gets that is not there yet, 16 by default and at most
+    /// [`RedisConfig::MAX_PARTITIONS`]. `None` takes the default, or what the namespace has.
+    /// A number that differs from what the namespace has is an error.
+    pub partitions: Option<NonZero<u32>>,
+    /// What an acknowledged append survives, [`RedisDurability::AsTheServer`] by default.
+    pub durability: RedisDurability,
+    /// How long making a connection may take, 5 s by default.
+    pub connect_timeout: Duration,
+    /// How long an answer may take, 30 s by default. After it, the outcome of an append is unknown.
+    pub timeout: Duration,
+    /// For how long to try again where the server says that it cannot do it now (it loads its data,
+    /// a cluster elects a master) or cannot be reached, 10 s by default.
+    pub patience: Duration,
+}
+
+/// One server or many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Topology {
+    /// One server (or a master with replicas behind one address).
+    #[default]
+    Server,
+    /// Redis Cluster.
+    Cluster,
+}
+
+/// Whether the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tls {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is; the server's certificate must be signed by somebody whom the system trusts.
+    On,
+}
+
+/// What an acknowledged append survives.
+///
+/// Redis answers before the disk has the data unless it is told otherwise. With
+/// `appendonly yes` and `appendfsync always` it waits for the disk, once for all commands that
+/// arrived together, and nothing that was acknowledged is lost in a crash. With
+/// `appendfsync everysec`, its default, a crash of the machine loses up to two seconds; with no
+/// append-only file a restart loses everything since the last snapshot. In none of these does a
+/// promoted replica have what its master had not yet sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RedisDurability {
+    /// Whatever the server does; [`RedisStore::durability`](crate::RedisStore::durability) says
+    /// what that is.
+    #[default]
+    AsTheServer,
+    /// The server must run with `appendonly yes` and `appendfsync always`; else the store is not
+    /// opened. A server that does not let its settings be seen is refused as well.
+    FsyncAlways,
+    /// Each batch waits until so many replicas have it in memory (`WAIT`). Where that takes
+    /// longer, the outcome is unknown.
+    Replicas {
+        /// How many.
+        replicas: u8,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// Each batch waits until the disk of the master and of so many replicas has it (`WAITAOF`,
+    /// Redis 7.2 or newer). Where that takes longer, the outcome is unknown.
+    Synced {
+        /// How many.
+        replicas: u8,
+        /// How long to wait.
+        timeout: Duration,
+    },
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl RedisConfig {
+    /// Most partitions of a namespace.
+    pub const MAX_PARTITIONS: u32 = 4_096;
+    /// Partitions of a namespace, unless said otherwise.
+    pub const DEFAULT_PARTITIONS: u32 = 16;
+
+    /// This server, with every default.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            hosts: vec![(host.into(), port)],
+            topology: Topology::default(),
+            tls: Tls::default(),
+            user: None,
+            password: None,
+            database: 0,
+            namespace: Namespace::default(),
+            partitions: None,
+            durability: RedisDurability::default(),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
+        }
+    }
+
+    /// A cluster, known by some of its nodes.
+    #[must_use]
+    pub fn cluster(nodes: impl IntoIterator<Item = (String, u16)>) -> Self {
+        let hosts = nodes.into_iter().collect();
+        Self { hosts, topology: Topology::Cluster, ..Self::new("", 0) }
+    }
+
+    /// Reads a configuration written as a URL.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the part that is wrong.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        url::parse(url)
+    }
+
+    /// Sets the user and the password.
+    #[must_use]
+    pub fn with_credentials(mut self, user: Option<String>, password: Secret) -> Self {
+        self.user = user;
+        self.password = Some(password);
+        self
+    }
+
+    /// Sets whether to encrypt.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Sets the database.
+    #[must_use]
+    pub fn with_database(mut self, database: u16) -> Self {
+        self.database = database;
+        self
+    }
+
+    /// Sets the prefix of the keys.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// Sets how many partitions the namespace must have, at most
+    /// [`RedisConfig::MAX_PARTITIONS`].
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: NonZero<u32>) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Sets what an acknowledged append survives.
+    #[must_use]
+    pub fn with_durability(mut self, durability: RedisDurability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets how long making a connection may take.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an answer may take.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets for how long to try again.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+impl FromStr for RedisConfig {
+    type Err = ConfigError;
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
+    }
+}

@@ -1,0 +1,292 @@
+//! The way to the server or to the cluster: sends commands, connects anew, waits for what passes.
+//!
+//! One connection carries the commands of all callers, each sent without waiting for the answers
+//! before it. A server runs them in the order they were sent.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chat_core::ports::StoreError;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, Value,
+};
+use tokio::time::Instant;
+
+use crate::config::{RedisConfig, Tls, Topology};
+use crate::error::{Step, passes, store_error};
+
+/// Sends commands; cheap to share.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    way: Way,
+    patience: Duration,
+}
+
+enum Way {
+    Server(Box<Server>),
+    Cluster(ClusterConnection),
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Server(_) => "Server",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the server cannot be reached, [`StoreError::Invalid`] if it
+    /// does not let this user in.
+    pub(crate) async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
+        let at_connect = |error| store_error(error, Step::Connect);
+        let infos = infos(config).map_err(at_connect)?;
+        let way = match config.topology {
+            Topology::Server => Way::Server(Box::new(Server::open(config, infos).await?)),
+            Topology::Cluster => {
+                let client = redis::cluster::ClusterClient::builder(infos)
+                    .connection_timeout(config.connect_timeout)
+                    .response_timeout(config.timeout)
+                    .overall_response_timeout(Some(config.timeout))
+                    .retries(CLUSTER_RETRIES)
+                    .min_retry_wait(10)
+                    .max_retry_wait(500)
+                    .build()
+                    .map_err(at_connect)?;
+                Way::Cluster(client.get_async_connection().await.map_err(at_connect)?)
+            }
+        };
+        Ok(Self { way, patience: config.patience })
+    }
+
+    /// Whether every key is on the same server, so that one command may touch all of them.
+    pub(crate) fn is_one_server(&self) -> bool {
+        matches!(self.way, Way::Server(_))
+    }
+
+    /// Sends a command to the server that holds its first key.
+    pub(crate) async fn run(&self, command: &Cmd, step: Step) -> Result<Value, RunError> {
+        let mut patience = Patience::new(self.patience);
+        loop {
+            let error = match self.send(command).await {
+                Ok(Value::ServerError(error)) => error.into(),
+                Ok(value) => return Ok(value),
+                Err(SendError::NotSent(error)) => {
+                    patience.or_give_up(error, Step::Connect).await?;
+                    continue;
+                }
+                Err(SendError::Failed(error)) => error,
+            };
+            if error.code() == Some("NOSCRIPT") {
+                return Err(RunError::UnknownScript);
+            }
+            // What changes nothing may be done again, whatever became of it.
+            let again = passes(&error) || (step == Step::Read && error.is_io_error());
+            if !again {
+                return Err(store_error(error, step).into());
+            }
+            patience.or_give_up(error, step).await?;
+        }
+    }
+
+    /// Sends a command to every server that holds keys; the answers, one for each.
+    pub(crate) async fn run_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, StoreError> {
+        let mut patience = Patience::new(self.patience);
+        loop {
+            let error = match self.send_everywhere(command).await {
+                Ok(values) => return Ok(values),
+                Err(SendError::NotSent(error) | SendError::Failed(error)) => error,
+            };
+            if !passes(&error) && !error.is_io_error() {
+                return Err(store_error(error, Step::Read));
+            }
+            patience.or_give_up(error, Step::Read).await?;
+        }
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
+        match &self.way {
+            Way::Server(server) => server.send(command).await,
+            Way::Cluster(cluster) => {
+                let mut cluster = cluster.clone();
+                cluster.req_packed_command(command).await.map_err(SendError::Failed)
+            }
+        }
+    }
+
+    async fn send_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, SendError> {
+        match &self.way {
+            Way::Server(server) => Ok(vec![server.send(command).await?]),
+            Way::Cluster(cluster) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let answer = cluster.clone().route_command(command.clone(), masters).await;
+                match answer.map_err(SendError::Failed)? {
+                    // Without a policy, the answers come with the addresses of the nodes.
+                    Value::Map(nodes) => Ok(nodes.into_iter().map(|(_, value)| value).collect()),
+                    Value::Array(values) => Ok(values),
+                    value => Ok(vec![value]),
+                }
+            }
+        }
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The server does not know the script; nothing happened.
+    UnknownScript,
+    /// Anything else.
+    Store(StoreError),
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+enum SendError {
+    /// There was no connection to send it on.
+    NotSent(RedisError),
+    /// It was sent, or may have been.
+    Failed(RedisError),
+}
+
+/// Waits between tries, longer each time, until it has waited long enough.
+struct Patience {
+    end: Instant,
+    wait: Duration,
+}
+
+impl Patience {
+    fn new(patience: Duration) -> Self {
+        Self { end: Instant::now() + patience, wait: FIRST_WAIT }
+    }
+
+    async fn or_give_up(&mut self, error: RedisError, step: Step) -> Result<(), StoreError> {
+        if Instant::now() + self.wait > self.end {
+            return Err(store_error(error, step));
+        }
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        Ok(())
+    }
+}
+
+/// One server, with a connection that is replaced when it breaks.
+struct Server {
+    client: Client,
+    settings: AsyncConnectionConfig,
+    current: Mutex<Current>,
+    /// Held by whoever connects; the others wait for that connection.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// A connection and how many came before it.
+#[derive(Clone, Default)]
+struct Current {
+    connection: Option<MultiplexedConnection>,
+    number: u64,
+}
+
+impl Server {
+    async fn open(
+        config: &RedisConfig,
+        mut infos: Vec<ConnectionInfo>,
+    ) -> Result<Self, StoreError> {
+        let at_connect = |error| store_error(error, Step::Connect);
+        let no_host = || StoreError::Invalid { what: "the configuration names no host".into() };
+        let client = Client::open(infos.pop().ok_or_else(no_host)?).map_err(at_connect)?;
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(config.connect_timeout))
+            .set_response_timeout(Some(config.timeout))
+            .set_pipeline_buffer_size(PIPELINE);
+        let connecting = tokio::sync::Mutex::default();
+        let server = Self { client, settings, current: Mutex::default(), connecting };
+        server.connection().await.map_err(at_connect)?;
+        Ok(server)
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
+        let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
+        let answer = connection.req_packed_command(command).await;
+        let broken = |error: &RedisError| {
+            error.is_unrecoverable_error() || matches!(error.code(), Some("READONLY"))
+        };
+        if answer.as_ref().is_err_and(broken) {
+            // A server that turned into a replica stays where it is, but its address may lead to
+            // another one now.
+            self.discard(number);
+        }
+        answer.map_err(SendError::Failed)
+    }
+
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
+        if let Some(found) = self.found() {
+            return Ok(found);
+        }
+        let _turn = self.connecting.lock().await;
+        if let Some(found) = self.found() {
+            return Ok(found);
+        }
+        let made = self.client.get_multiplexed_async_connection_with_config(&self.settings).await?;
+        let mut current = self.current();
+        current.connection = Some(made.clone());
+        current.number += 1;
+        Ok((made, current.number))
+    }
+
+    fn found(&self) -> Option<(MultiplexedConnection, u64)> {
+        let current = self.current();
+        current.connection.clone().map(|connection| (connection, current.number))
+    }
+
+    /// Lets go of a connection, unless it was replaced already.
+    fn discard(&self, number: u64) {
+        let mut current = self.current();
+        if current.number == number {
+            current.connection = None;
+        }
+    }
+
+    /// Each change is whole before anything can panic.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the driver needs to know of each host.
+pub(crate) fn infos(config: &RedisConfig) -> Result<Vec<ConnectionInfo>, RedisError> {
+    let info = |(host, port): &(String, u16)| {
+        let (host, port) = (host.clone(), *port);
+        let address = match config.tls {
+            Tls::Off => ConnectionAddr::Tcp(host, port),
+            Tls::On => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        };
+        let mut settings = redis::RedisConnectionInfo::default().set_db(config.database.into());
+        if let Some(user) = &config.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &config.password {
+            settings = settings.set_password(password.reveal());
+        }
+        let info = redis::IntoConnectionInfo::into_connection_info(address)?;
+        Ok(info.set_redis_settings(settings))
+    };
+    config.hosts.iter().map(info).collect()
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// How often the driver tries again by itself in a cluster: it follows keys that moved.
+const CLUSTER_RETRIES: u32 = 8;
+/// Commands on their way to the connection before callers wait.
+const PIPELINE: usize = 1_024;

@@ -1,0 +1,134 @@
+//! What the server keeps when it stops: looked at when the store is opened.
+
+use chat_core::ports::{Durability, StoreError};
+use redis::Value;
+
+use crate::config::RedisDurability;
+use crate::connection::Connection;
+use crate::error::ConnectError;
+use crate::reply::{array, optional_text};
+
+/// What the server says of how it keeps data. `None` where it does not let its settings be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerDurability {
+    /// When it writes to the disk.
+    pub sync: Option<Sync>,
+    /// What it does when its memory is full (`maxmemory-policy`).
+    pub eviction: Option<String>,
+}
+
+/// When a server writes to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Sync {
+    /// Snapshots at most: a stop loses everything since the last one.
+    Snapshots,
+    /// `appendfsync everysec` or `no`: a crash of the machine loses the last seconds.
+    Later,
+    /// `appendfsync always`: before each answer.
+    Always,
+}
+
+impl ServerDurability {
+    /// Asks every server; what the weakest does counts.
+    pub(crate) async fn look(connection: &Connection) -> Result<Self, StoreError> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg("*append*").arg("maxmemory-policy").arg("appendfsync");
+        let answers = match connection.run_everywhere(&command).await {
+            Ok(answers) => answers,
+            // Managed servers do not let their settings be seen.
+            Err(StoreError::Bug { .. } | StoreError::Invalid { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut found = Self { sync: None, eviction: None };
+        for answer in answers {
+            let node = Self::of(answer)?;
+            found.sync = if found.sync.is_none() { node.sync } else { found.sync.min(node.sync) };
+            if found.eviction.as_ref().is_none_or(|policy| policy == "noeviction") {
+                found.eviction = node.eviction;
+            }
+        }
+        Ok(found)
+    }
+
+    fn of(answer: Value) -> Result<Self, StoreError> {
+        let pairs = match answer {
+            Value::Map(pairs) => pairs,
+            other => {
+                let mut flat = array(other)?.into_iter();
+                let mut pairs = Vec::new();
+                while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+                    pairs.push((name, value));
+                }
+                pairs
+            }
+        };
+        let (mut only, mut fsync, mut eviction) = (None, None, None);
+        for (name, value) in pairs {
+            let value = optional_text(Some(value))?;
+            match optional_text(Some(name))?.as_deref() {
+                Some("appendonly") => only = value,
+                Some("appendfsync") => fsync = value,
+                Some("maxmemory-policy") => eviction = value,
+                _ => {}
+            }
+        }
+        let sync = match (only.as_deref(), fsync.as_deref()) {
+            (Some("yes"), Some("always")) => Some(Sync::Always),
+            (Some("yes"), _) => Some(Sync::Later),
+            (Some(_), _) => Some(Sync::Snapshots),
+            (None, _) => None,
+        };
+        Ok(Self { sync, eviction })
+    }
+
+    /// Refuses a server that does not keep what it must.
+    pub(crate) fn check(&self, wanted: RedisDurability) -> Result<(), ConnectError> {
+        if let Some(policy) = self.eviction.as_ref().filter(|policy| *policy != "noeviction") {
+            return Err(ConnectError::Evicts { policy: policy.clone() });
+        }
+        let refused = |found: &str| ConnectError::Durability { wanted, found: found.to_owned() };
+        match (wanted, self.sync) {
+            (RedisDurability::FsyncAlways, Some(Sync::Always)) => Ok(()),
+            (RedisDurability::FsyncAlways, Some(_)) => Err(refused(
+                "the server does not sync before it answers; set `appendonly yes` and \
+                 `appendfsync always` in its configuration",
+            )),
+            (RedisDurability::FsyncAlways, None) => Err(refused(
+                "the server does not let its settings be seen; allow this user `CONFIG GET`, or \
+                 take what the server gives (`durability=server`)",
+            )),
+            (_, _) => Ok(()),
+        }
+    }
+
+    /// The level in the terms of the port.
+    pub(crate) fn level(&self, wanted: RedisDurability) -> Durability {
+        match (wanted, self.sync) {
+            (_, Some(Sync::Always)) | (RedisDurability::Synced { .. }, _) => {
+                Durability::MachineCrash
+            }
+            (RedisDurability::Replicas { replicas: 1.., .. }, _) | (_, Some(Sync::Later)) => {
+                Durability::ProcessCrash
+            }
+            (_, Some(Sync::Snapshots) | None) => Durability::Process,
+        }
+    }
+}
+
+impl std::fmt::Display for ServerDurability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.sync {
+            None => "unknown: the server does not let its settings be seen",
+            Some(Sync::Snapshots) => "a stop of the server loses all since its last snapshot",
+            Some(Sync::Later) => {
+                "a crash of the server's machine loses up to two seconds; a promoted replica may \
+                 lack what its master had not sent"
+            }
+            Some(Sync::Always) => {
+                "a crash loses nothing; a promoted replica may lack what its master had not sent"
+            }
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! The port for events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chat_core::ports::{
+    Append, AppendResult, Direction, EventStore, LogPage, PageLimit, StoreError, StoreInfo,
+    StreamPage,
+};
+use chat_core::{Epoch, EventId, PartitionId, Position, RecordedEvent, StreamId, Version};
+use futures::future::try_join_all;
+use redis::Value;
+
+use crate::envelope::{corrupt, event};
+use crate::error::Step;
+use crate::incarnation::epoch;
+use crate::log;
+use crate::reply::{array, number};
+use crate::store::{RedisStore, Shared};
+
+#[async_trait]
+impl EventStore for RedisStore {
+    /// As the port says; the appends of one call that fall into different partitions take effect
+    /// independently of each other, those of one partition in their order.
+    async fn append(&self, appends: &[Append]) -> Vec<AppendResult> {
+        crate::appender::append(self.shared(), appends).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        direction: Direction,
+        from: Version,
+        limit: PageLimit,
+    ) -> Result<StreamPage, StoreError> {
+        let shared = self.shared();
+        shared.open()?;
+        let mut command = shared.scripts.read_stream.call(2);
+        command.arg(shared.keys.index(stream)).arg(shared.keys.events(stream));
+        match direction {
+            Direction::Forward => {
+                command.arg("forward").arg(format!("{}-0", from.0.saturating_add(1)));
+            }
+            Direction::Backward => {
+                command.arg("backward").arg(format!("{}-0", from.0.saturating_sub(1)));
+            }
+        }
+        command.arg(limit.clamped_events()).arg(limit.bytes);
+        let mut answer = array(shared.run(&command, Step::Read).await?)?.into_iter();
+        let head = answer.next();
+        if matches!(&head, Some(Value::BulkString(text)) if text == b"-1") {
+            return Err(corrupt(stream, Version::ZERO, "it has events but no index"));
+        }
+        let head = Version(number(head)?);
+        let entries = array(answer.next().unwrap_or_default())?;
+        let mut events = decoded(stream, entries)?;
+        check_run(stream, (direction, from, head), &events)?;
+        limit.cut(&mut events);
+        Ok(StreamPage { events, head })
+    }
+
+    /// As the port says, in two round trips: what the log refers to never changes, so that it may
+    /// be read after the log.
+    async fn read_log(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<LogPage, StoreError> {
+        let shared = self.shared();
+        shared.open()?;
+        let count = shared.keys.partitions();
+        if partition.0 >= count {
+            let what = format!("partition {partition}, the store has {count}");
+            return Err(StoreError::Invalid { what });
+        }
+        log::read(shared, partition, after, limit).await
+    }
+
+    async fn find(
+        &self,
+        stream: &StreamId,
+        id: EventId,
+    ) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
+        let shared = self.shared();
+        shared.open()?;
+        let mut command = shared.scripts.find.call(2);
+        command.arg(shared.keys.index(stream)).arg(shared.keys.events(stream));
+        command.arg(id.0.as_bytes());
+        let mut answer = array(shared.run(&command, Step::Read).await?)?.into_iter();
+        let Some(version) = answer.next() else { return Ok(None) };
+        let version = Version(number(Some(version))?);
+        let entry = array(answer.next().unwrap_or_default())?.pop();
+        let entry = entry.ok_or_else(|| corrupt(stream, version, GONE))?;
+        event(stream, entry).map(Some)
+    }
+
+    /// As the port says; in a cluster, streams of different partitions are looked at one after the
+    /// other, as no look spans its servers.
+    async fn heads(&self, streams: &[StreamId]) -> Result<Vec<Version>, StoreError> {
+        let shared = self.shared();
+        shared.open()?;
+        let mut groups: BTreeMap<PartitionId, Vec<&StreamId>> = BTreeMap::new();
+        for stream in streams {
+            // One server answers for all partitions in one look.
+            let partition = match shared.connection.is_one_server() {
+                true => PartitionId(0),
+                false => shared.keys.partition_of(stream),
+            };
+            groups.entry(partition).or_default().push(stream);
+        }
+        let groups = groups.into_values().map(async |streams| {
+            let mut command = shared.scripts.heads.call(streams.len());
+            for stream in &streams {
+                command.arg(shared.keys.index(stream));
+            }
+            let heads = array(shared.run(&command, Step::Read).await?)?;
+            Ok::<_, StoreError>(streams.into_iter().zip(heads).collect::<Vec<_>>())
+        });
+        let mut heads = HashMap::with_capacity(streams.len());
+        for (stream, head) in try_join_all(groups).await?.into_iter().flatten() {
+            heads.insert(stream, Version(number(Some(head))?));
+        }
+        Ok(streams.iter().map(|stream| heads.get(stream).copied().unwrap_or_default()).collect())
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let shared = self.shared();
+        shared.open()?;
+        let partitions = shared.keys.partitions();
+        // A look at the end of each log notices one that is gone.
+        let ends = (0..partitions).map(|id| log::look(shared, PartitionId(id)));
+        try_join_all(ends).await?;
+        let durability = shared.durability.level(shared.config.durability);
+        Ok(StoreInfo { epoch: stored_epoch(shared).await?, partitions, durability })
+    }
+
+    fn partition_of(&self, stream: &StreamId) -> PartitionId {
+        self.shared().keys.partition_of(stream)
+    }
+}
+
+async fn stored_epoch(shared: &Shared) -> Result<Epoch, StoreError> {
+    let mut command = shared.scripts.epoch.call(1);
+    command.arg(shared.keys.of_namespace());
+    let answer = shared.run(&command, Step::Read).await?;
+    if answer == Value::Nil {
+        // Somebody has emptied the server.
+        return shared.incarnation.renew(shared.reach(), "", "").await;
+    }
+    let epoch = epoch(Some(answer))?;
+    shared.incarnation.learn_epoch(epoch);
+    Ok(epoch)
+}
+
+/// Reads entries of one stream.
+pub(crate) fn decoded(
+    stream: &StreamId,
+    entries: Vec<Value>,
+) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+    entries.into_iter().map(|entry| event(stream, entry)).collect()
+}
+
+/// Checks that a page begins where it must and has no hole: history that was trimmed or removed
+/// is an error, never skipped in silence.
+fn check_run(
+    stream: &StreamId,
+    (direction, from, head): (Direction, Version, Version),
+    events: &[Arc<RecordedEvent>],
+) -> Result<(), StoreError> {
+    let mut wanted = match direction {
+        Direction::Forward => from.next(),
+        Direction::Backward => Version(head.0.min(from.0.saturating_sub(1))),
+    };
+    let there = |version: Version| version > Version::ZERO && version <= head;
+    if events.is_empty() && there(wanted) {
+        return Err(corrupt(stream, wanted, GONE));
+    }
+    for event in events {
+        if event.version != wanted {
+            return Err(corrupt(stream, wanted, GONE));
+        }
+        wanted = match direction {
+            Direction::Forward => wanted.next(),
+            Direction::Backward => Version(wanted.0.saturating_sub(1)),
+        };
+    }
+    Ok(())
+}
+
+/// What is said of an event that the index knows and the stream does not hold.
+pub(crate) const GONE: &str = "the event is gone";

@@ -1,0 +1,254 @@
+-- Carries out a batch of appends to one partition and answers each.
+--
+-- KEYS: 1 the partition's state, 2 its log, then for each stream its index (a hash) and its events
+--       (a stream).
+-- ARGV: 1 and 2 a position and the token of the log's entry there, as the caller knows them (empty
+--       if it knows none), 3 the token of this batch, 4 the length of what stands before a stream's
+--       name in its key, 5 the plan, then three for each event: envelope, payload, metadata.
+-- The plan is a flat list of numbers. For each append: how many writes, how many guards; for each
+-- write: stream, expectation, how many events; for each guard: stream, expectation. Expectations:
+-- -1 any, -2 exists, else that version.
+--
+-- The answer is a flat list: position and token of the log's end, then for each append its kind:
+--   1 appended, 2 repeat: first version, last version, position of each write
+--   3 conflict: which expectation, the actual version
+--   4 id reused: which event
+--   5 broken: which stream, what is wrong
+-- or {-1} if the log's end is not what the caller knows.
+--
+-- Redis does not roll a script back. So everything is looked at and decided first and written then;
+-- once the first write is in, Redis refuses no other for want of memory or disk, and it hands all
+-- of them to the append-only file and to replicas as one transaction.
+
+local call, sub, byte = redis.call, string.sub, string.byte
+local state = call('HMGET', KEYS[1], 'p', 't', 'q', 'u')
+local at = ARGV[1]
+if at ~= '' and not (state[1] == at and state[2] == ARGV[2])
+    and not (state[3] == at and state[4] == ARGV[2]) then
+  local entry = call('XRANGE', KEYS[2], at .. '-0', at .. '-0')[1]
+  if not entry or entry[2][2] ~= ARGV[2] then
+    return {-1}
+  end
+end
+
+-- What the streams hold of what the batch names: their heads and the versions of its ids.
+local plan = cmsgpack.unpack(ARGV[5])
+local count = (#KEYS - 2) / 2
+local wanted = {}
+for s = 1, count do
+  wanted[s] = {'HMGET', KEYS[2 * s + 1], 'h', 'x'}
+end
+local i, arg, total = 1, 6, #plan
+while i < total do
+  local writes, guards = plan[i], plan[i + 1]
+  i = i + 2
+  for _ = 1, writes do
+    local list = wanted[plan[i]]
+    local n = #list
+    for e = 1, plan[i + 2] do
+      list[n + e] = sub(ARGV[arg], 1, 16)
+      arg = arg + 3
+    end
+    i = i + 3
+  end
+  i = i + 2 * guards
+end
+local head, largest, versions, broken, staged, sets = {}, {}, {}, {}, {}, {}
+for s = 1, count do
+  local list = wanted[s]
+  local found = redis.pcall(unpack(list))
+  local known = {}
+  if found.err then
+    broken[s] = found.err
+  else
+    head[s], largest[s] = tonumber(found[1] or 0), tonumber(found[2] or 0)
+    for k = 5, #list do
+      local version = found[k - 2]
+      if version then
+        known[list[k]] = tonumber(version)
+      end
+    end
+    if head[s] == 0 and call('EXISTS', KEYS[2 * s + 2]) == 1 then
+      broken[s] = 'it has events but no index'
+    end
+  end
+  versions[s], staged[s] = known, {}
+end
+
+-- The place in the log of the event that stands at a version, if its content is that of an
+-- argument; false if the content is another, nil if the event is gone.
+local function place(s, version, arg)
+  local mine = ARGV[arg]
+  local last = 27 + byte(mine, 27)
+  local theirs, payload, position
+  local mate = staged[s][version]
+  if mate then
+    theirs, payload, position = ARGV[mate[1]], ARGV[mate[1] + 1], mate[2]
+  else
+    local id = version .. '-0'
+    local entry = call('XRANGE', KEYS[2 * s + 2], id, id)[1]
+    if not entry then
+      return nil
+    end
+    theirs, payload = entry[2][2], entry[2][4]
+    position = tonumber(sub(theirs, 28 + byte(theirs, 27)))
+  end
+  return sub(mine, 17, 18) == sub(theirs, 17, 18) and sub(mine, 27, last) == sub(theirs, 27, last)
+    and ARGV[arg + 1] == payload and position
+end
+
+local before = tonumber(state[1] or 0)
+local position = before
+local runs, answer = {}, {state[1] or '0', state[2] or ''}
+
+local function put(...)
+  local n = #answer
+  for k, value in ipairs({...}) do
+    answer[n + k] = value
+  end
+end
+
+-- Answers an append whose ids are known, all or some.
+local function repeated(start, writes, first_arg, all, some)
+  if not all then
+    return put(4, some)
+  end
+  local kept = #answer
+  put(2)
+  local i, arg, ordinal = start, first_arg, 0
+  for w = 1, writes do
+    local s, first, last, where = plan[i], nil, nil, nil
+    for _ = 1, plan[i + 2] do
+      ordinal = ordinal + 1
+      local version = versions[s][sub(ARGV[arg], 1, 16)]
+      where = (last == nil or version == last + 1) and place(s, version, arg)
+      if not where then
+        for k = #answer, kept + 1, -1 do
+          answer[k] = nil
+        end
+        if where == nil then
+          return put(5, w, 'version ' .. version .. ' is gone')
+        end
+        return put(4, ordinal)
+      end
+      first, last, arg = first or version, version, arg + 3
+    end
+    put(first, last, where)
+    i = i + 3
+  end
+end
+
+-- Decides on the append whose plan begins at `start`; nothing is written yet.
+local function decide(start, writes, guards, first_arg)
+  local i, arg, all, some, ordinal = start, first_arg, true, nil, 0
+  for w = 1, writes do
+    local s = plan[i]
+    if broken[s] then
+      return put(5, w, broken[s])
+    end
+    local known = versions[s]
+    for _ = 1, plan[i + 2] do
+      ordinal = ordinal + 1
+      if known[sub(ARGV[arg], 1, 16)] then
+        some = some or ordinal
+      else
+        all = false
+      end
+      arg = arg + 3
+    end
+    i = i + 3
+  end
+  if some then
+    return repeated(start, writes, first_arg, all, some)
+  end
+  i = start
+  for n = 1, writes + guards do
+    local s, expected = plan[i], plan[i + 1]
+    if broken[s] then
+      return put(5, n, broken[s])
+    end
+    local actual = head[s]
+    if not (expected == -1 or expected == actual or (expected == -2 and actual > 0)) then
+      return put(3, n, actual)
+    end
+    i = i + (n <= writes and 3 or 2)
+  end
+  put(1)
+  i, arg = start, first_arg
+  for _ = 1, writes do
+    local s, events = plan[i], plan[i + 2]
+    local first, set = head[s] + 1, sets[s]
+    if not set then
+      set = {'HSET', KEYS[2 * s + 1]}
+      sets[s] = set
+    end
+    local run = runs[#runs]
+    if run and run[1] == s and run[2] + run[3] == first then
+      run[3] = run[3] + events
+    else
+      runs[#runs + 1] = {s, first, events}
+    end
+    for version = first, first + events - 1 do
+      local id, metadata = sub(ARGV[arg], 1, 16), #ARGV[arg + 2]
+      local size = 64 + #ARGV[arg + 1] + (metadata > 0 and metadata - 1 or 0)
+      position = position + 1
+      versions[s][id] = version
+      staged[s][version] = {arg, position}
+      local n = #set
+      set[n + 1], set[n + 2] = id, version
+      if size > largest[s] then
+        largest[s] = size
+      end
+      arg = arg + 3
+    end
+    head[s] = first + events - 1
+    put(first, head[s], position)
+    i = i + 3
+  end
+end
+
+i, arg = 1, 6
+while i < total do
+  local writes, guards = plan[i], plan[i + 1]
+  i = i + 2
+  decide(i, writes, guards, arg)
+  for _ = 1, writes do
+    arg = arg + 3 * plan[i + 2]
+    i = i + 3
+  end
+  i = i + 2 * guards
+end
+if position == before then
+  return answer
+end
+
+-- From here on nothing is refused any more. The log comes first: it is the one write that could
+-- still find something out of order, and then nothing is written.
+local references = {}
+for n, run in ipairs(runs) do
+  references[n] = run[2] .. ' ' .. run[3] .. ' ' .. sub(KEYS[2 * run[1] + 2], ARGV[4] + 1)
+end
+call('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
+for _, run in ipairs(runs) do
+  local s = run[1]
+  local key, mates = KEYS[2 * s + 2], staged[s]
+  for version = run[2], run[2] + run[3] - 1 do
+    local mate = mates[version]
+    local arg = mate[1]
+    local metadata = ARGV[arg + 2]
+    if metadata == '' then
+      call('XADD', key, version .. '-0', 'e', ARGV[arg] .. mate[2], 'p', ARGV[arg + 1])
+    else
+      call('XADD', key, version .. '-0', 'e', ARGV[arg] .. mate[2], 'p', ARGV[arg + 1],
+        'm', sub(metadata, 2))
+    end
+  end
+end
+for s, set in pairs(sets) do
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'h', head[s], 'x', largest[s]
+  call(unpack(set))
+end
+call('HSET', KEYS[1], 'p', position, 't', ARGV[3], 'q', state[1] or '', 'u', state[2] or '')
+answer[1], answer[2] = tostring(position), ARGV[3]
+return answer

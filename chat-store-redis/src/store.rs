@@ -1,0 +1,200 @@
+//! The store: connects, enters the namespace, and hands out the ports.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chat_core::Epoch;
+use chat_core::ports::{EventStore, StoreError, ViewStore};
+use redis::{Cmd, Value};
+use uuid::Uuid;
+
+use crate::appender::Appender;
+use crate::config::{RedisConfig, Tls};
+use crate::connection::{Connection, RunError};
+use crate::durability::ServerDurability;
+use crate::error::{ConnectError, Step};
+use crate::incarnation::{FORMAT, Incarnation, Reach, epoch, known_script};
+use crate::keys::Keys;
+use crate::reply::{array, number};
+use crate::scripts::Scripts;
+
+/// Events, views and signals in Redis. Cheap to clone; all clones share the connections.
+#[derive(Debug, Clone)]
+pub struct RedisStore {
+    shared: Arc<Shared>,
+}
+
+/// What all ports of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: RedisConfig,
+    pub(crate) connection: Connection,
+    pub(crate) keys: Keys,
+    pub(crate) scripts: Scripts,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) durability: ServerDurability,
+    pub(crate) appender: Appender,
+    closed: AtomicBool,
+}
+
+impl RedisStore {
+    /// Connects to the server or the cluster, and makes the namespace if it is not there.
+    ///
+    /// # Errors
+    /// [`ConnectError::Evicts`] if the server removes keys when its memory is full,
+    /// [`ConnectError::Durability`] if it does not keep what the configuration asks for,
+    /// [`ConnectError::Partitions`] if the namespace has another number of partitions, and
+    /// [`ConnectError::Store`]: [`StoreError::Unavailable`] if the server cannot be reached,
+    /// [`StoreError::Invalid`] if it does not let this user in, [`StoreError::NewerSchema`] if a
+    /// newer release made the namespace.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the namespace made or not made.
+    pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
+        if config.tls == Tls::On {
+            prepare_tls()?;
+        }
+        let connection = Connection::open(&config).await?;
+        let durability = ServerDurability::look(&connection).await?;
+        durability.check(config.durability)?;
+        let scripts = Scripts::new(&config.namespace);
+        let (partitions, epoch) = join(&connection, &scripts, &config).await?;
+        if let Some(wanted) = config.partitions.filter(|wanted| wanted.get() != partitions) {
+            return Err(ConnectError::Partitions { found: partitions, wanted: wanted.get() });
+        }
+        let keys = Keys::new(config.namespace.clone(), partitions);
+        let incarnation = Incarnation::new(epoch, partitions, durability.sync);
+        let appender = Appender::new(partitions);
+        let closed = AtomicBool::new(false);
+        let shared =
+            Shared { config, connection, keys, scripts, incarnation, durability, appender, closed };
+        shared.incarnation.enter(shared.reach(), 0).await?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The store as the port for events.
+    #[must_use]
+    pub fn events(&self) -> Arc<dyn EventStore> {
+        Arc::new(self.clone())
+    }
+
+    /// The store as the port for views.
+    #[must_use]
+    pub fn views(&self) -> Arc<dyn ViewStore> {
+        Arc::new(self.clone())
+    }
+
+    /// How the server keeps what it has, as it was when the store was opened. `Display` says in
+    /// words what may be lost.
+    #[must_use]
+    pub fn durability(&self) -> &ServerDurability {
+        &self.shared.durability
+    }
+
+    /// Gives the store a new incarnation. For an operator who has put back a backup: readers that
+    /// hold positions of the time behind the backup are told to start again.
+    ///
+    /// # Errors
+    /// As [`EventStore::append`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it done or not done.
+    pub async fn renew_epoch(&self) -> Result<Epoch, StoreError> {
+        self.shared.open()?;
+        self.shared.incarnation.renew(self.shared.reach(), "", "").await
+    }
+
+    /// Refuses what comes from now on with [`StoreError::Closed`]. What is under way is carried
+    /// out; the connections end with the last clone of the store. May be called more than once.
+    ///
+    /// # Cancel safety
+    /// Nothing is waited for but appends that are queued.
+    pub async fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.appender.idle().await;
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Shared {
+    pub(crate) fn reach(&self) -> Reach<'_> {
+        Reach { connection: &self.connection, keys: &self.keys, scripts: &self.scripts }
+    }
+
+    /// Refuses if the store was closed.
+    pub(crate) fn open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Runs a script by its digest. A server that does not know it was started since, or is
+    /// another one: it is entered first.
+    pub(crate) async fn run(&self, command: &Cmd, step: Step) -> Result<Value, StoreError> {
+        for _ in 0..ENTRIES {
+            match self.connection.run(command, step).await {
+                Ok(value) => return Ok(value),
+                Err(RunError::Store(error)) => return Err(error),
+                Err(RunError::UnknownScript) => {
+                    let times = self.incarnation.entered().await;
+                    self.incarnation.enter(self.reach(), times).await?;
+                }
+            }
+        }
+        let what = "the server forgets scripts as soon as they are loaded".to_owned();
+        Err(StoreError::Unavailable { what, source: None })
+    }
+}
+
+/// How often a server may be entered for one command.
+const ENTRIES: usize = 8;
+
+/// Makes the namespace if it is not there; its number of partitions and its epoch.
+async fn join(
+    connection: &Connection,
+    scripts: &Scripts,
+    config: &RedisConfig,
+) -> Result<(u32, Epoch), StoreError> {
+    let wanted = config.partitions.map_or(RedisConfig::DEFAULT_PARTITIONS, std::num::NonZero::get);
+    if wanted > RedisConfig::MAX_PARTITIONS {
+        let what =
+            format!("{wanted} partitions, at most {} are allowed", RedisConfig::MAX_PARTITIONS);
+        return Err(StoreError::Invalid { what });
+    }
+    let mut command = scripts.join.bring(1);
+    command
+        .arg(Keys::namespace(&config.namespace))
+        .arg(FORMAT)
+        .arg(wanted)
+        .arg(Uuid::new_v4().to_string());
+    let mut answer = array(known_script(connection.run(&command, Step::Write).await)?)?.into_iter();
+    let format = number(answer.next())?;
+    if format > FORMAT {
+        return Err(StoreError::NewerSchema { found: format, supported: FORMAT });
+    }
+    let partitions = number(answer.next())?;
+    let corrupt = || StoreError::Corrupt {
+        place: format!("namespace {}", config.namespace),
+        what: format!("it has {partitions} partitions"),
+    };
+    let partitions = u32::try_from(partitions).map_err(|_| corrupt())?;
+    if partitions == 0 || partitions > RedisConfig::MAX_PARTITIONS {
+        return Err(corrupt());
+    }
+    Ok((partitions, epoch(answer.next())?))
+}
+
+/// The driver takes the process's default provider of cryptography; if the host has not chosen
+/// one, it is ring.
+#[cfg(feature = "tls")]
+fn prepare_tls() -> Result<(), ConnectError> {
+    // An error says that the host has chosen.
+    let _chosen = rustls::crypto::ring::default_provider().install_default();
+    Ok(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn prepare_tls() -> Result<(), ConnectError> {
+    Err(ConnectError::NoTls)
+}

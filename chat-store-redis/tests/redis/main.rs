@@ -1,0 +1,7 @@
+//! The Redis adapter keeps its contracts, on one server and on a cluster, and keeps its word when a
+//! server dies, forgets, or is not what it should be.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod support;

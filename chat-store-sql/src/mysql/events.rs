@@ -1,0 +1,182 @@
+//! The port for events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::ports::{
+    Append, AppendResult, Direction, EventStore, LogPage, PageLimit, StoreError, StoreInfo,
+    StreamPage,
+};
+use chat_core::{EventId, PartitionId, Position, RecordedEvent, StreamId, Version};
+use futures::TryStreamExt as _;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection};
+
+use super::connection::{Session, Values, acquire, limited};
+use super::error::{Failure, Step};
+use super::lookup::{self, corrupt};
+use super::rows::{count, event, get};
+use super::store::{MysqlStore, info};
+
+#[async_trait]
+impl EventStore for MysqlStore {
+    async fn append(&self, appends: &[Append]) -> Vec<AppendResult> {
+        if appends.is_empty() {
+            return Vec::new();
+        }
+        self.queue().append(appends).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        direction: Direction,
+        from: Version,
+        limit: PageLimit,
+    ) -> Result<StreamPage, StoreError> {
+        let sql = match direction {
+            Direction::Forward => &self.sql().read_forward,
+            Direction::Backward => &self.sql().read_backward,
+        };
+        let name = stream.as_str().as_bytes();
+        let values = Values::new().with(name).with(name).with(from.0);
+        let (events, head) = self.page(sql, values, limit, Some(stream)).await?;
+        Ok(StreamPage { events, head: Version(head) })
+    }
+
+    async fn read_log(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<LogPage, StoreError> {
+        if partition != PARTITION {
+            let what = format!("partition {partition}, this store has only partition {PARTITION}");
+            return Err(StoreError::Invalid { what });
+        }
+        let values = Values::new().with(after.0);
+        let (events, head) = self.page(&self.sql().read_log, values, limit, None).await?;
+        let next = events.last().map_or(after, |event| event.position);
+        Ok(LogPage { events, next, head: Position(head) })
+    }
+
+    async fn find(
+        &self,
+        stream: &StreamId,
+        id: EventId,
+    ) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
+        let mut connection = acquire(self.pool()).await?;
+        let values =
+            Values::new().with(id.0.as_bytes().as_slice()).with(stream.as_str().as_bytes());
+        let find = &self.sql().find_event;
+        let rows = self.session(&mut connection).rows(find, values, Step::Read).await;
+        let rows = settled(&mut connection, rows)?;
+        rows.first().map(|row| event(row, Some(stream))).transpose()
+    }
+
+    async fn heads(&self, streams: &[StreamId]) -> Result<Vec<Version>, StoreError> {
+        let mut wanted: Vec<_> = streams.iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut connection = acquire(self.pool()).await?;
+        let many = wanted.len() > lookup::HEADS_AT_ONCE;
+        let heads = one_look(&mut connection, self.statement_timeout(), many, async |session| {
+            lookup::heads(session, self.sql(), &wanted, Step::Read).await
+        });
+        let heads = heads.await;
+        let heads = settled(&mut connection, heads)?;
+        let head = |stream| Version(heads.get(stream).copied().unwrap_or_default());
+        Ok(streams.iter().map(head).collect())
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let mut connection = acquire(self.pool()).await?;
+        let found = info(&mut self.session(&mut connection), self.sql()).await;
+        settled(&mut connection, found)
+    }
+
+    fn partition_of(&self, _stream: &StreamId) -> PartitionId {
+        PARTITION
+    }
+}
+
+impl MysqlStore {
+    /// One page with the head in the same look: the first row of the statement is the head. What
+    /// lies behind the page's bound in bytes is not kept, and hardly read.
+    async fn page(
+        &self,
+        sql: &Arc<str>,
+        values: Values,
+        limit: PageLimit,
+        stream: Option<&StreamId>,
+    ) -> Result<(Vec<Arc<RecordedEvent>>, u64), StoreError> {
+        let asked = limit.clamped_events();
+        let values = values.with(count(asked)).finish()?.0;
+        let mut connection = acquire(self.pool()).await?;
+        let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), values);
+        let (mut head, mut bytes, mut events) = (None, 0_usize, Vec::new());
+        let reading = async {
+            let mut rows = statement.fetch(&mut *connection);
+            while let Some(row) = rows.try_next().await? {
+                if head.is_none() {
+                    head = Some(get::<Option<u64>>(&row, 0, "head").map(Option::unwrap_or_default));
+                    continue;
+                }
+                let event = event(&row, stream);
+                bytes += event.as_ref().map_or(0, |event| event.event.size());
+                events.push(event);
+                if bytes >= limit.bytes {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let read = limited(self.statement_timeout(), Step::Read, reading).await;
+        settled(&mut connection, read)?;
+        // The connection reads the rest before its next use. Where that may be much, a new
+        // connection is cheaper.
+        let left = (asked - events.len()).saturating_mul(bytes / events.len().max(1));
+        if bytes >= limit.bytes && left > LARGEST_REST {
+            connection.close_on_drop();
+        }
+        let head = head.unwrap_or(Ok(0)).map_err(|what| corrupt("the end of the log", what))?;
+        Ok((events.into_iter().collect::<Result<_, _>>()?, head))
+    }
+}
+
+/// Runs several statements on one state of the database, if there are several.
+pub(super) async fn one_look<T>(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    several: bool,
+    look: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if !several {
+        return look(&mut Session::new(connection, limit)).await;
+    }
+    Session::new(connection, limit).raw(NEXT_LOOK, Step::Read).await?;
+    // Dropped before its end, it is rolled back before the connection is used again.
+    let mut transaction = limited(limit, Step::Read, connection.begin_with(BEGIN_LOOK)).await?;
+    let seen = look(&mut Session::new(&mut transaction, limit)).await?;
+    limited(limit, Step::Read, transaction.commit()).await?;
+    Ok(seen)
+}
+
+/// Gives a connection up if it broke, or if it may be in the middle of something.
+pub(super) fn settled<T>(
+    connection: &mut PoolConnection<MySql>,
+    result: Result<T, Failure>,
+) -> Result<T, StoreError> {
+    result.map_err(|failure| {
+        connection.close_on_drop();
+        failure.error
+    })
+}
+
+/// All streams are in one log.
+const PARTITION: PartitionId = PartitionId(0);
+const NEXT_LOOK: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+const BEGIN_LOOK: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
+/// Rows that are sent though they are not wanted.
+const LARGEST_REST: usize = 1 << 20;

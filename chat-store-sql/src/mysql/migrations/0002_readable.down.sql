@@ -1,0 +1,3 @@
+DROP VIEW IF EXISTS {ns}_messages;
+DROP VIEW IF EXISTS {ns}_chats;
+DROP VIEW IF EXISTS {ns}_history;

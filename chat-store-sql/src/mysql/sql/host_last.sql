@@ -1,0 +1,1 @@
+SELECT position FROM {ns}_events ORDER BY position DESC LIMIT 1 LOCK IN SHARE MODE

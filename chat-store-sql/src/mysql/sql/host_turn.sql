@@ -1,0 +1,1 @@
+SELECT id FROM {ns}_turn WHERE id = 1 FOR UPDATE

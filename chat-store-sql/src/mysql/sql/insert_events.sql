@@ -1,0 +1,3 @@
+INSERT INTO {ns}_events
+    (position, stream, version, event_id, type, schema_version, recorded_at, payload, metadata)
+VALUES {rows}

@@ -1,0 +1,1 @@
+SELECT position, stream, version FROM {ns}_events WHERE position > ? ORDER BY position LIMIT ?

@@ -1,0 +1,1 @@
+INSERT IGNORE INTO {ns}_meta (name, value) VALUES (?, ?)

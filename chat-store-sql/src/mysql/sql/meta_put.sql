@@ -1,0 +1,2 @@
+INSERT INTO {ns}_meta (name, value) VALUES (?, ?)
+ON DUPLICATE KEY UPDATE value = VALUES(value)

@@ -1,0 +1,1 @@
+DELETE FROM {ns}_migrations WHERE version >= ?

@@ -1,0 +1,1 @@
+SELECT COALESCE(GET_LOCK(SHA1(CONCAT(DATABASE(), '/{ns}/migrate')), ?), 0)

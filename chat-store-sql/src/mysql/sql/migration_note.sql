@@ -1,0 +1,1 @@
+INSERT IGNORE INTO {ns}_migrations (version, name) VALUES (?, ?)

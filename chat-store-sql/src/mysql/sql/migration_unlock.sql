@@ -1,0 +1,1 @@
+DO RELEASE_LOCK(SHA1(CONCAT(DATABASE(), '/{ns}/migrate')))

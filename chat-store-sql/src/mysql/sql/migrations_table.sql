@@ -1,0 +1,4 @@
+CREATE TABLE IF NOT EXISTS {ns}_migrations (
+    version INT UNSIGNED NOT NULL PRIMARY KEY,
+    name    VARCHAR(64)  NOT NULL
+) ENGINE = InnoDB

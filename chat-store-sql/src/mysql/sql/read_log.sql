@@ -1,0 +1,9 @@
+(SELECT MAX(position) AS position, NULL AS stream, CAST(NULL AS UNSIGNED) AS version, NULL AS event_id, NULL AS type,
+        CAST(NULL AS UNSIGNED) AS schema_version, CAST(NULL AS UNSIGNED) AS recorded_at, NULL AS payload, NULL AS metadata
+ FROM {ns}_events)
+UNION ALL
+(SELECT position, stream, version, event_id, type, schema_version, recorded_at, payload, metadata
+ FROM {ns}_events
+ WHERE position > ?
+ ORDER BY position
+ LIMIT ?)

@@ -1,0 +1,1 @@
+(SELECT stream, version FROM {ns}_events WHERE stream = ? ORDER BY version DESC LIMIT 1)

@@ -1,0 +1,1 @@
+INSERT INTO {ns}_view_checkpoints (scope, projection, checkpoint) VALUES {rows}

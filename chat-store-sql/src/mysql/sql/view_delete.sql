@@ -1,0 +1,1 @@
+DELETE FROM {ns}_views WHERE {keys}

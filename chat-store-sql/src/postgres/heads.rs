@@ -1,0 +1,164 @@
+//! What the writer remembers between groups, so that it need not ask the database for every
+//! append. The database compares it before it writes, so being wrong costs time only.
+
+use std::collections::HashMap;
+
+use chat_core::StreamId;
+
+/// The last versions of streams.
+#[derive(Debug)]
+pub(super) struct Heads {
+    /// The last position in the log as far as this writer knows; -1 if it knows nothing.
+    known: i64,
+    /// Counts how often somebody else was seen to have written.
+    era: u64,
+    streams: Recent,
+}
+
+/// A stream's last version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Zero if the stream has no event.
+    pub(super) version: i64,
+    /// Whether this is true for as long as nobody else has written; else it is a guess.
+    pub(super) sure: bool,
+}
+
+impl Heads {
+    pub(super) fn new() -> Self {
+        Self { known: UNKNOWN, era: 0, streams: Recent::new(REMEMBERED_STREAMS) }
+    }
+
+    pub(super) fn known(&self) -> i64 {
+        self.known
+    }
+
+    pub(super) fn get(&mut self, stream: &StreamId) -> Option<Head> {
+        let remembered = self.streams.get(stream)?;
+        let sure = self.known != UNKNOWN && remembered.era == self.era;
+        Some(Head { version: remembered.version, sure })
+    }
+
+    /// Notes the last position that the database was seen to have, before any
+    /// [`put`](Self::put). If it is not the known one, somebody else has written, and what was
+    /// remembered is a guess from now on.
+    pub(super) fn seen(&mut self, base: i64) {
+        if self.known != base {
+            self.era += 1;
+            self.known = base;
+        }
+    }
+
+    /// Notes the last version of a stream, as it is now.
+    pub(super) fn put(&mut self, stream: &StreamId, version: i64) {
+        self.streams.put(stream, Remembered { version, era: self.era });
+    }
+
+    /// Notes that this writer has brought the log to this position.
+    pub(super) fn advance(&mut self, position: i64) {
+        self.known = position;
+    }
+
+    /// Trusts nothing any more: the server may not be the same.
+    pub(super) fn doubt(&mut self) {
+        self.known = UNKNOWN;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Remembered {
+    version: i64,
+    era: u64,
+}
+
+const UNKNOWN: i64 = -1;
+/// Heads kept in memory, at most twice as many: 10 to 20 MB.
+const REMEMBERED_STREAMS: usize = 65_536;
+
+/// Forgets what was not used for long: when the young half is full, the old half goes.
+#[derive(Debug)]
+struct Recent {
+    young: HashMap<StreamId, Remembered>,
+    old: HashMap<StreamId, Remembered>,
+    half: usize,
+}
+
+impl Recent {
+    fn new(half: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), half }
+    }
+
+    fn get(&mut self, key: &StreamId) -> Option<Remembered> {
+        if let Some(value) = self.young.get(key) {
+            return Some(*value);
+        }
+        let value = self.old.remove(key)?;
+        self.put(key, value);
+        Some(value)
+    }
+
+    fn put(&mut self, key: &StreamId, value: Remembered) {
+        if let Some(known) = self.young.get_mut(key) {
+            *known = value;
+            return;
+        }
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key.clone(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: i64) -> StreamId {
+        StreamId::new(format!("chat/{number}")).unwrap()
+    }
+
+    fn remembered(version: i64) -> Remembered {
+        Remembered { version, era: 0 }
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_goes() {
+        let mut recent = Recent::new(2);
+        for key in 0..100 {
+            recent.put(&name(key), remembered(key * 10));
+            assert_eq!(recent.get(&name(0)), Some(remembered(0)), "after {key}");
+        }
+        assert_eq!(recent.get(&name(99)), Some(remembered(990)));
+        assert_eq!(recent.get(&name(50)), None);
+        assert!(recent.young.len() + recent.old.len() <= 4);
+    }
+
+    #[test]
+    fn the_newest_value_wins_wherever_the_old_one_was() {
+        let mut recent = Recent::new(1);
+        for (key, version) in [(1, 10), (2, 20), (1, 11), (3, 30)] {
+            recent.put(&name(key), remembered(version));
+        }
+        assert_ne!(recent.get(&name(1)), Some(remembered(10)));
+    }
+
+    #[test]
+    fn a_foreign_write_makes_guesses_of_what_was_sure() {
+        let mut heads = Heads::new();
+        heads.put(&name(1), 5);
+        assert_eq!(heads.get(&name(1)), Some(Head { version: 5, sure: false }), "known of nothing");
+        heads.seen(10);
+        heads.put(&name(1), 5);
+        heads.put(&name(2), 7);
+        heads.advance(11);
+        heads.seen(11);
+        assert_eq!(heads.get(&name(1)), Some(Head { version: 5, sure: true }));
+        heads.seen(12);
+        heads.put(&name(1), 6);
+        assert_eq!(heads.get(&name(1)), Some(Head { version: 6, sure: true }));
+        assert_eq!(heads.get(&name(2)), Some(Head { version: 7, sure: false }));
+        heads.doubt();
+        heads.seen(12);
+        assert_eq!(heads.get(&name(1)), Some(Head { version: 6, sure: false }));
+    }
+}

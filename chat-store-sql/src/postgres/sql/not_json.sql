@@ -1,0 +1,1 @@
+SELECT {ns}_not_json($1)

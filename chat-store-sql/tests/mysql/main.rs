@@ -1,0 +1,14 @@
+//! The MySQL adapter keeps its contracts on the server in `CHAT_TEST_MYSQL`, and keeps its word
+//! when a process or a server dies, when others write and when it may do little.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and a started process answers on its standard output"
+)]
+
+mod contract;
+mod scenarios;
+mod support;
