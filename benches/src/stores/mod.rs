@@ -20,8 +20,9 @@ use crate::plan::Plan;
 use crate::report::Unit;
 
 pub(crate) use ground::Ground;
-pub(crate) use opened::{Opened, engine_on, open_url};
-pub(crate) use servers::{From, Servers};
+pub(crate) use opened::{Opened, engine_on, open_url, shared_config};
+pub use servers::From;
+pub(crate) use servers::Servers;
 
 /// A backend at one durability.
 #[derive(Debug)]
@@ -73,6 +74,13 @@ pub(crate) enum Kind {
     /// That flushes once a second.
     LazyRedis,
     RedisCluster,
+}
+
+impl Kind {
+    /// Whether it lives without a server.
+    pub(crate) fn is_local(self) -> bool {
+        matches!(self, Self::Memory | Self::Sqlite)
+    }
 }
 
 /// What is wanted of a subject.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use chat_core::{Clock as _, SystemClock};
 use futures::future::try_join_all;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use uuid::Uuid;
 
 use super::rows::{Turns, goes_on, rate};
 use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
@@ -143,7 +142,7 @@ async fn insert(
                         .bind(position.fetch_add(1, Ordering::Relaxed))
                         .bind(format!("chat/group-{stream}"))
                         .bind(version)
-                        .bind(load.uuid())
+                        .bind(load.uuid().to_string())
                         .bind(EVENT_TYPE)
                         .bind(1_i32)
                         .bind(i64::try_from(SystemClock.now().0)?)
@@ -173,7 +172,8 @@ async fn read(ground: Arc<Ground>, stream: String, times: usize) -> Result<Vec<f
         let rows = query.fetch_all(&mut connection).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
-            let key: (i64, i64, Uuid) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let id = <[u8; 16]>::try_from(id_bytes(&row)?)?;
+            let key: (i64, i64, [u8; 16]) = (row.try_get(0)?, row.try_get(1)?, id);
             let head: (String, i32, i64) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
             let body: (String, Option<String>) =
                 (row.try_get_unchecked(6)?, row.try_get_unchecked(7)?);
@@ -184,6 +184,11 @@ async fn read(ground: Arc<Ground>, stream: String, times: usize) -> Result<Vec<f
     }
     connection.close().await?;
     Ok(seconds)
+}
+
+/// As the driver has got it.
+fn id_bytes(row: &PgRow) -> Result<&[u8]> {
+    row.try_get_raw(2)?.as_bytes().map_err(|error| anyhow!(error))
 }
 
 async fn space(ground: Arc<Ground>) -> Result<f64> {
