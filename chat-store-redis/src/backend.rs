@@ -43,7 +43,7 @@ impl Backend for RedisBackend {
             ConnectError::Store(error) => OpenError::store(url, error),
             other => OpenError::config(url, other),
         })?;
-        let opened = Opened::new(store.events(), store.views());
+        let opened = Opened::new(store.events(), store.views()).with_bus(store.bus());
         Ok(opened.with_close(async move { store.close().await }))
     }
 }

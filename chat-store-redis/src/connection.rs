@@ -96,6 +96,24 @@ impl Connection {
         }
     }
 
+    /// Sends commands whose answers are of no interest, to the server that holds their keys.
+    pub(crate) async fn publish(&self, commands: &redis::Pipeline) -> Result<(), StoreError> {
+        let count = commands.cmd_iter().count();
+        let error = match &self.way {
+            Way::Server(server) => match server.send_all(commands, count).await {
+                Ok(()) => return Ok(()),
+                Err(SendError::NotSent(error) | SendError::Failed(error)) => error,
+            },
+            Way::Cluster(cluster) => {
+                match cluster.clone().req_packed_commands(commands, 0, count).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => error,
+                }
+            }
+        };
+        Err(store_error(error, Step::Read))
+    }
+
     /// Sends a command to every server that holds keys; the answers, one for each.
     pub(crate) async fn run_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, StoreError> {
         let mut patience = Patience::new(self.patience);
@@ -218,6 +236,17 @@ impl Server {
     async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
         let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
         let answer = connection.req_packed_command(command).await;
+        self.judged(answer, number)
+    }
+
+    async fn send_all(&self, commands: &redis::Pipeline, count: usize) -> Result<(), SendError> {
+        let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
+        let answers = connection.req_packed_commands(commands, 0, count).await;
+        self.judged(answers, number).map(drop)
+    }
+
+    /// Lets go of a connection that an error shows to be of no more use.
+    fn judged<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T, SendError> {
         let broken = |error: &RedisError| {
             error.is_unrecoverable_error() || matches!(error.code(), Some("READONLY"))
         };

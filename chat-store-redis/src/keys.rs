@@ -2,7 +2,7 @@
 //! partition, so that what one script touches lies in one slot of a cluster.
 
 use chat_core::ports::ViewId;
-use chat_core::{Namespace, PartitionId, StreamId};
+use chat_core::{Namespace, PartitionId, StreamId, Topic};
 
 /// Makes the keys of one namespace.
 #[derive(Debug, Clone)]
@@ -37,6 +37,15 @@ impl Keys {
     /// stream lie beside it.
     pub(crate) fn partition_of_view(&self, view: &ViewId) -> PartitionId {
         self.partition(partition_key(view.scope.as_str()))
+    }
+
+    pub(crate) fn partition_of_topic(&self, topic: &Topic) -> PartitionId {
+        self.partition(partition_key(topic.as_str()))
+    }
+
+    /// The channel of a topic.
+    pub(crate) fn channel(&self, topic: &Topic) -> String {
+        self.key(self.partition_of_topic(topic), &format!("b:{topic}"))
     }
 
     fn partition(&self, key: &str) -> PartitionId {

@@ -13,6 +13,7 @@
 //! | `chat:{chat:7}:i:STREAM` | a hash: event id to version, and the stream's head |
 //! | `chat:{chat:7}:v:PROJECTION:SCOPE` | a hash: a view's values and checkpoint |
 //! | `chat:{chat:7}:k:PROJECTION:SCOPE` | a sorted set: the same view's keys, for their order |
+//! | `chat:{chat:7}:b:TOPIC` | no key: the channel of a topic of the bus |
 //!
 //! What an acknowledgement is worth depends on the server; see [`RedisDurability`].
 //!
@@ -21,8 +22,8 @@
 //! use chat_store_redis::{RedisConfig, RedisStore};
 //!
 //! let store = RedisStore::connect(RedisConfig::from_url("redis://127.0.0.1")?).await?;
-//! let (events, views) = (store.events(), store.views()); // for the engine
-//! # drop((events, views));
+//! let (events, views, bus) = (store.events(), store.views(), store.bus()); // for the engine
+//! # drop((events, views, bus));
 //! store.close().await;
 //! # Ok(())
 //! # }
@@ -37,6 +38,7 @@
 mod appender;
 mod backend;
 mod batch;
+mod bus;
 mod config;
 mod connection;
 mod durability;
@@ -50,6 +52,7 @@ mod log;
 mod reply;
 mod scripts;
 mod store;
+mod subscriber;
 mod url;
 mod view_writer;
 mod views;

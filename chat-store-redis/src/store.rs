@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chat_core::Epoch;
-use chat_core::ports::{EventStore, StoreError, ViewStore};
+use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
 use redis::{Cmd, Value};
 use uuid::Uuid;
 
 use crate::appender::Appender;
+use crate::bus::Bus;
 use crate::config::{RedisConfig, Tls};
 use crate::connection::{Connection, RunError};
 use crate::durability::ServerDurability;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) incarnation: Incarnation,
     pub(crate) durability: ServerDurability,
     pub(crate) appender: Appender,
+    pub(crate) bus: Bus,
     closed: AtomicBool,
 }
 
@@ -65,9 +67,19 @@ impl RedisStore {
         let keys = Keys::new(config.namespace.clone(), partitions);
         let incarnation = Incarnation::new(epoch, partitions, durability.sync);
         let appender = Appender::new(partitions);
+        let bus = Bus::new(keys.clone());
         let closed = AtomicBool::new(false);
-        let shared =
-            Shared { config, connection, keys, scripts, incarnation, durability, appender, closed };
+        let shared = Shared {
+            config,
+            connection,
+            keys,
+            scripts,
+            incarnation,
+            durability,
+            appender,
+            bus,
+            closed,
+        };
         shared.incarnation.enter(shared.reach(), 0).await?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -81,6 +93,12 @@ impl RedisStore {
     /// The store as the port for views.
     #[must_use]
     pub fn views(&self) -> Arc<dyn ViewStore> {
+        Arc::new(self.clone())
+    }
+
+    /// The store as the bus.
+    #[must_use]
+    pub fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.clone())
     }
 
@@ -104,13 +122,14 @@ impl RedisStore {
         self.shared.incarnation.renew(self.shared.reach(), "", "").await
     }
 
-    /// Refuses what comes from now on with [`StoreError::Closed`]. What is under way is carried
-    /// out; the connections end with the last clone of the store. May be called more than once.
+    /// Refuses what comes from now on with [`StoreError::Closed`], and ends all subscriptions. What
+    /// is under way is carried out; the connections end with the last clone of the store. May be called more than once.
     ///
     /// # Cancel safety
     /// Nothing is waited for but appends that are queued.
     pub async fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
+        self.shared.bus.close();
         self.shared.appender.idle().await;
     }
 

@@ -13,16 +13,14 @@ use super::catalog::{self, Catalog};
 use super::config::OnNewEpoch;
 use super::generations::Keeper;
 use super::layout;
-use super::lease::{self, Lease};
-use super::member::{Member, Seen, ring};
+use super::lease::Lease;
+use super::member::{Member, Seen};
 use super::members;
 use super::metrics::Counters;
 use super::name::ShardId;
 use super::shard::Shard;
-use super::state::{ShardState, put};
-use super::views;
-use crate::id::Checkpoint;
-use crate::ports::{StoreError, ViewId};
+use super::states::{set_up, states_of};
+use crate::ports::StoreError;
 
 /// The partitions that are worked on here.
 #[derive(Debug, Default)]
@@ -110,7 +108,7 @@ pub(super) async fn drive(member: Arc<Member>, mut stop: watch::Receiver<bool>) 
     {
         member.note_failure(&error, "the farewell");
     }
-    tell_others(&member).await;
+    member.tell_others().await;
 }
 
 /// One look around. True: there is more to do at once.
@@ -188,70 +186,4 @@ async fn see(member: &Member, first: bool) -> Result<Catalog, StoreError> {
     let shown = Arc::new(catalog.clone());
     member.seen.send_replace(Seen { epoch, catalog: shown });
     Ok(catalog)
-}
-
-/// The views of partitions with what stands in them.
-pub(super) type States = BTreeMap<ShardId, (ViewId, Checkpoint, Option<ShardState>)>;
-
-/// The states of partitions, as far as they can be read: a broken one holds up no other.
-async fn states_of(member: &Member, wanted: &[ShardId]) -> Result<States, StoreError> {
-    let mut states = States::new();
-    for id in wanted {
-        let view = layout::shard(&member.name, *id)?;
-        match lease::load(&*member.views, &view).await {
-            Ok((checkpoint, state)) => drop(states.insert(*id, (view, checkpoint, state))),
-            Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::error!(
-                    subscription = member.name.as_str(),
-                    partition = id.partition.0,
-                    %error,
-                    "the state of a partition cannot be read"
-                );
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(states)
-}
-
-/// Makes the states of generations that are new. True if there were any.
-async fn set_up(member: &Member, catalog: &Catalog, states: &States) -> Result<bool, StoreError> {
-    let mut any = false;
-    for (id, (view, checkpoint, state)) in states {
-        if state.is_none() {
-            begin(member, catalog, *id, view, *checkpoint).await?;
-            any = true;
-        }
-    }
-    Ok(any)
-}
-
-/// Makes the states of every partition, unless they are there.
-pub(super) async fn begin_all(member: &Member, catalog: &Catalog) -> Result<(), StoreError> {
-    let states = states_of(member, &catalog.shards()).await?;
-    set_up(member, catalog, &states).await.map(drop)
-}
-
-async fn begin(
-    member: &Member,
-    catalog: &Catalog,
-    id: ShardId,
-    view: &ViewId,
-    checkpoint: Checkpoint,
-) -> Result<(), StoreError> {
-    let place = catalog.start(id.partition);
-    let state = ShardState::fresh(catalog.epoch, catalog.run, place);
-    let ops = vec![put(layout::key(layout::STATE)?, &state)?];
-    match views::commit(&*member.views, view, checkpoint, ops).await {
-        // Somebody else made it, or it is found at the next look.
-        Err(error) if !views::look_again(&error) => Err(views::store_error(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Wakes the other members: partitions are free.
-pub(super) async fn tell_others(member: &Member) {
-    if let Ok(topic) = layout::topic(&member.name) {
-        ring(member.bus.as_ref(), topic).await;
-    }
 }

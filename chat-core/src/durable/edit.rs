@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handler::{HandlerError, Kind};
 use super::layout::PROGRESS;
+use super::refusal::{HandlerError, Kind};
 use crate::id::{Checkpoint, Scope, ViewKey};
 use crate::ports::{ViewGet, ViewId, ViewOp, ViewStore};
 

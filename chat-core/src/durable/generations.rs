@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::catalog::{self, Catalog};
-use super::coordinate::{States, tell_others};
 use super::layout::{self, PROGRESS, STATE, key};
 use super::member::Member;
 use super::name::{Generation, ShardId};
+use super::states::States;
 use super::views;
 use crate::id::Checkpoint;
 use crate::ports::{Direction, KeyRange, StoreError, ViewId, ViewOp, ViewPage, ViewStore};
@@ -103,7 +103,7 @@ impl Keeper {
         let clear_from = member.holder.expiry();
         catalog::update(&member.views, &view, |catalog| catalog.swap(generation, clear_from))
             .await?;
-        tell_others(member).await;
+        member.tell_others().await;
         Ok(())
     }
 }

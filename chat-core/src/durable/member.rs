@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use super::catalog::Catalog;
 use super::config::{DurableConfig, OnNewEpoch};
 use super::handler::{EventHandler, Projection};
+use super::layout;
 use super::lease::Holder;
 use super::metrics::Counters;
 use super::name::SubscriptionName;
 use super::reader::Reader;
 use crate::decorate::dice::Dice;
-use crate::id::Epoch;
+use crate::id::{Epoch, Topic, Version};
 use crate::ports::{EventBus, Signal, SignalBody, StoreError, ViewStore};
-use crate::{id::Topic, id::Version};
 
 /// What a host gave to be done with events.
 #[derive(Debug, Clone)]
@@ -59,6 +59,13 @@ impl Member {
 
     pub(super) fn wake(&self) {
         self.rung.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    /// Wakes the other members: partitions are free, or are to be shared anew.
+    pub(super) async fn tell_others(&self) {
+        if let Ok(topic) = layout::topic(&self.name) {
+            ring(self.bus.as_ref(), topic).await;
+        }
     }
 
     pub(super) fn note_failure(&self, error: &StoreError, what: &'static str) {

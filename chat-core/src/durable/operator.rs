@@ -380,10 +380,13 @@ impl Operator {
     /// Notes a wish with a parked event. False if it is not parked.
     async fn wish(&self, id: ShardId, name: &ViewKey, wish: Wish) -> Result<bool, DurableError> {
         let view = layout::shard(&self.name, id)?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let keys = [name.as_str()];
             let (checkpoint, values) = views::get(&*self.views, &view, &keys).await?;
-            let Some(bytes) = values.into_iter().next().flatten() else { return Ok(false) };
+            let Some(bytes) = values.into_iter().next().flatten() else {
+                // After a try whose answer was lost, the wish may have come true already.
+                return Ok(attempt > 0);
+            };
             let mut record: ParkedRecord = read(name, &bytes)?;
             (record.wish, record.tries) = (Some(wish), 0);
             let ops = vec![put(name.clone(), &record)?, put(key(ASKED)?, &())?];

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handler::{Delivery, HandlerError, Kind};
+use super::handler::Delivery;
 use super::layout::{self, ASKED, key};
 use super::lease::Interrupt;
 use super::metrics::Counters;
 use super::project::{Failure, Skip, guarded};
+use super::refusal::{HandlerError, Kind};
 use super::shard::{Job, Next, Shard};
 use super::state::{Halt, ParkedRecord, ShardState, Wish, put, read};
 use crate::event::RecordedEvent;

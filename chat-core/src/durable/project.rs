@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::edit::ViewEdit;
-use super::handler::{HandlerError, Kind, Projection};
+use super::handler::Projection;
 use super::layout::{self, PROGRESS, key};
 use super::lease::{Interrupt, Lease};
 use super::name::{ShardId, SubscriptionName};
 use super::reader::Reader;
+use super::refusal::{HandlerError, Kind};
 use super::state::{Progress, put, read};
 use super::views;
 use crate::event::RecordedEvent;

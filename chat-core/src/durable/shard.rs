@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::catalog::Work;
-use super::handler::{Delivery, EventHandler, HandlerError, Kind};
+use super::handler::{Delivery, EventHandler};
 use super::lease::{Interrupt, Lease};
 use super::member::{Member, Task};
 use super::metrics::{Counters, Gauge};
 use super::name::ShardId;
 use super::project::{Failure, Projector, guarded};
 use super::reader::Page;
+use super::refusal::{HandlerError, Kind};
 use super::state::{Halt, InFlight};
 use crate::event::RecordedEvent;
 use crate::ports::{PageLimit, StoreError};

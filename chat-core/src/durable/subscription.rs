@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::catalog::{self, Catalog, Work};
 use super::config::{DurableConfig, OnNewEpoch, Source, Start};
-use super::coordinate::{self, tell_others};
+use super::coordinate;
 use super::error::DurableError;
 use super::handler::{EventHandler, Projection};
 use super::layout;
@@ -19,6 +19,7 @@ use super::metrics::{Counters, DurableMetrics};
 use super::name::SubscriptionName;
 use super::operator::Operator;
 use super::reader::Reader;
+use super::states;
 use crate::clock::{Clock, IdSource, RandomIds, SystemClock};
 use crate::decorate::dice::Dice;
 use crate::id::Topic;
@@ -248,7 +249,7 @@ impl DurableBuilder {
             seen: watch::Sender::new(seen),
             rung: watch::Sender::new(0),
         });
-        coordinate::begin_all(&member, &catalog).await?;
+        states::begin_all(&member, &catalog).await?;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(Arc::clone(&member), stopped));
         Ok(DurableSubscription { member, stop, task })
@@ -266,7 +267,7 @@ async fn run(member: Arc<Member>, stop: watch::Receiver<bool>) {
         }
     }
     // The others make room.
-    tell_others(&member).await;
+    member.tell_others().await;
     coordinate::drive(member, stop).await;
     ears.shutdown().await;
 }

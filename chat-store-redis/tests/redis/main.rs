@@ -3,5 +3,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bus;
 mod contract;
+mod scenarios;
 mod support;

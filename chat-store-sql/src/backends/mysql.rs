@@ -1,4 +1,4 @@
-//! `mysql:`.
+//! `mysql:` and `mariadb:`.
 
 use async_trait::async_trait;
 use chat_core::connect::{Backend, OpenError, Opened, StoreUrl};
@@ -19,7 +19,7 @@ impl Backend for MysqlBackend {
         let config = config.map_err(|error| OpenError::config(url, error))?;
         let store =
             MysqlStore::connect(config).await.map_err(|error| OpenError::store(url, error))?;
-        let opened = Opened::new(store.events(), store.views());
+        let opened = Opened::new(store.events(), store.views()).with_bus(store.bus());
         Ok(opened.with_close(async move { store.close().await }))
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::ports::StoreError;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlPoolOptions, MySqlQueryResult, MySqlRow,
+};
 use sqlx::pool::PoolConnection;
 use sqlx::{
     Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, MySql, MySqlConnection,
@@ -97,18 +99,36 @@ impl<'c> Session<'c> {
         Self { connection, limit }
     }
 
-    /// Carries out a prepared statement; says how many rows it changed.
+    /// Carries out a prepared statement.
     pub(super) async fn execute(
         &mut self,
         sql: &Arc<str>,
         values: Values,
         step: Step,
+    ) -> Result<(), Failure> {
+        self.done(sql, values, step).await.map(drop)
+    }
+
+    /// Inserts rows into a table that numbers them; says the number of the first.
+    pub(super) async fn insert(
+        &mut self,
+        sql: &Arc<str>,
+        values: Values,
+        step: Step,
     ) -> Result<u64, Failure> {
+        self.done(sql, values, step).await.map(|done| done.last_insert_id())
+    }
+
+    async fn done(
+        &mut self,
+        sql: &Arc<str>,
+        values: Values,
+        step: Step,
+    ) -> Result<MySqlQueryResult, Failure> {
         let (values, prepared) = values.finish()?;
         let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), values)
             .persistent(prepared == Prepared::Kept);
-        let done = statement.execute(&mut *self.connection);
-        limited(self.limit, step, done).await.map(|done| done.rows_affected())
+        limited(self.limit, step, statement.execute(&mut *self.connection)).await
     }
 
     /// All rows of a prepared statement.

@@ -158,6 +158,19 @@ fn of_server(number: u16, error: sqlx::Error, step: Step) -> StoreError {
     }
 }
 
+/// Whether the error follows from one piece of what was written together, and the others could do
+/// without it.
+pub(super) fn is_of_one(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Corrupt { .. }
+            | StoreError::Bug { .. }
+            | StoreError::Invalid { .. }
+            // What is small may still fit.
+            | StoreError::StorageFull { .. }
+    )
+}
+
 fn told(error: &sqlx::Error, step: Step) -> String {
     format!("cannot {}: {error}", step.name())
 }

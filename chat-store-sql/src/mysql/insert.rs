@@ -43,7 +43,7 @@ impl Inserter {
             values.add(event.payload.as_str());
             values.add(event.metadata.as_ref().map(chat_core::Json::as_str));
         }
-        session.execute(&text, values, step).await.map(drop)
+        session.execute(&text, values, step).await
     }
 
     fn text(&mut self, rows: usize) -> Arc<str> {

@@ -204,7 +204,7 @@ fn reused(write: &StreamWrite, event: &NewEvent) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chat_core::ports::{Expected, Guard};
+    use chat_core::ports::Expected;
     use chat_core::testkit::fixture::{event, event_with, multi, single, stream};
 
     fn memory(last: u64, heads: &[(&str, u64)]) -> Memory {
@@ -246,7 +246,7 @@ mod tests {
             single(&stream("a"), Expected::NoStream, vec![event(1)]),
             multi(
                 vec![(&stream("b"), Expected::Any, vec![event(2)])],
-                vec![Guard { stream: stream("a"), expected: Expected::NoStream }],
+                vec![(&stream("a"), Expected::NoStream)],
             ),
         ];
         assert!(plan(&refused, &mut memory, None).is_none());

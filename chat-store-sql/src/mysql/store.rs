@@ -1,14 +1,15 @@
 //! The store: connects, hands work to the writer and to the pool, and closes both.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chat_core::Epoch;
-use chat_core::ports::{Durability, EventStore, StoreError, StoreInfo, ViewStore};
+use chat_core::ports::{Durability, EventBus, EventStore, StoreError, StoreInfo, ViewStore};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, MySqlPool};
 use uuid::Uuid;
 
+use super::bus::Signals;
 use super::config::{MysqlConfig, MysqlDurability};
 use super::connection::{Connector, Session, Values, acquire};
 use super::error::{Failure, Step};
@@ -17,6 +18,7 @@ use super::queue::Queue;
 use super::rows::{get, number};
 use super::sql::Sql;
 use super::writer::Writer;
+use crate::polling::PollingBus;
 
 /// Events and views in one database. Cheap to clone; all clones share the connections, which end
 /// with [`close`](Self::close) or when the last clone is dropped.
@@ -28,11 +30,12 @@ pub struct MysqlStore {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     config: MysqlConfig,
     sql: Arc<Sql>,
     pool: MySqlPool,
     queue: Queue,
+    bus: PollingBus,
     /// Most bytes of one statement.
     packet_limit: usize,
 }
@@ -69,7 +72,13 @@ impl MysqlStore {
         let pool = connector.pool(config.max_connections.get());
         let writer = Writer::new(connector, Arc::clone(&sql), config.lock_timeout);
         let queue = Queue::start(writer);
-        Ok(Self { shared: Arc::new(Shared { config, sql, pool, queue, packet_limit }) })
+        let interval = config.poll_interval;
+        let shared = Arc::new_cyclic(|shared| {
+            let signals = Signals { store: Weak::clone(shared), interval };
+            let bus = PollingBus::new(Arc::new(signals));
+            Shared { config, sql, pool, queue, bus, packet_limit }
+        });
+        Ok(Self { shared })
     }
 
     /// Removes the tables of the configured namespace, with everything in them. For development
@@ -98,6 +107,15 @@ impl MysqlStore {
         Arc::new(self.clone())
     }
 
+    /// The store as the port for signals between processes: rows of a table that each process with
+    /// a subscriber looks at every few milliseconds
+    /// ([`poll_interval`](MysqlConfig::poll_interval)). A subscription keeps the store open, until it
+    /// is dropped or the store is [closed](Self::close).
+    #[must_use]
+    pub fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.clone())
+    }
+
     /// Gives the store a new incarnation. For an operator who has put back a backup: readers that
     /// hold positions of the time behind the backup are told to start again.
     ///
@@ -121,8 +139,17 @@ impl MysqlStore {
     /// # Cancel safety
     /// Dropping the future leaves the store closing; calling again waits for the end.
     pub async fn close(&self) {
+        self.shared.bus.close();
         self.shared.queue.close().await;
         self.shared.pool.close().await;
+    }
+
+    pub(super) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(super) fn polling_bus(&self) -> &PollingBus {
+        &self.shared.bus
     }
 
     pub(super) fn queue(&self) -> &Queue {
@@ -135,6 +162,10 @@ impl MysqlStore {
 
     pub(super) fn sql(&self) -> &Sql {
         &self.shared.sql
+    }
+
+    pub(super) fn shared_sql(&self) -> Arc<Sql> {
+        Arc::clone(&self.shared.sql)
     }
 
     pub(super) fn packet_limit(&self) -> usize {

@@ -12,7 +12,7 @@ use chat_core::{Checkpoint, ViewKey};
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::connection::{Session, Values, acquire, limited};
-use super::error::{Cause, Failure, Step};
+use super::error::{Cause, Failure, Step, is_of_one};
 use super::events::settled;
 use super::rows::number;
 use super::sql::{Sql, filled, padded, padding};
@@ -29,7 +29,7 @@ pub(super) async fn commit(store: &MysqlStore, batches: &[ViewBatch]) -> Answers
         Ok(answers) => return answers,
         Err(error) => error,
     };
-    if batches.len() == 1 || !is_of_one_batch(&error) {
+    if batches.len() == 1 || !is_of_one(&error) {
         return vec![Err(error.into()); batches.len()];
     }
     // One of them is at fault: each goes alone, so that the others do not suffer.
@@ -266,17 +266,6 @@ async fn checkpoints(
         session.execute(&text.into(), values, Step::Write).await?;
     }
     Ok(())
-}
-
-/// Whether the error follows from one batch and the others could do without it.
-fn is_of_one_batch(error: &StoreError) -> bool {
-    match error {
-        StoreError::Corrupt { .. }
-        | StoreError::Bug { .. }
-        | StoreError::Invalid { .. }
-        | StoreError::StorageFull { .. } => true,
-        _ => false,
-    }
 }
 
 const PAUSE: Duration = Duration::from_millis(1);

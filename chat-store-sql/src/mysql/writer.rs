@@ -17,7 +17,7 @@ use chat_core::ports::{Append, AppendResult, Expected, StoreError};
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::connection::{ASK_AFTER, Connector, Session, Values, limited};
-use super::error::{Cause, Failure, Step};
+use super::error::{Cause, Failure, Step, is_of_one};
 use super::heads::Memory;
 use super::insert::{Inserter, pieces};
 use super::lookup::{self, corrupt};
@@ -80,7 +80,7 @@ impl Writer {
             Ok(answers) => return answers,
             Err(error) => error,
         };
-        if appends.len() == 1 || !is_of_one_append(&error) {
+        if appends.len() == 1 || !is_of_one(&error) {
             return vec![Err(error); appends.len()];
         }
         // One of them is at fault: each goes alone, so that the others do not suffer.
@@ -281,18 +281,6 @@ pub(super) enum Assume {
 
 fn is_new(expected: Expected) -> bool {
     matches!(expected, Expected::NoStream | Expected::Exactly(chat_core::Version::ZERO))
-}
-
-/// Whether the error follows from one append and the others could do without it.
-fn is_of_one_append(error: &StoreError) -> bool {
-    match error {
-        StoreError::Corrupt { .. }
-        | StoreError::Bug { .. }
-        | StoreError::Invalid { .. }
-        // What is small may still fit.
-        | StoreError::StorageFull { .. } => true,
-        _ => false,
-    }
 }
 
 fn unanswered() -> StoreError {

@@ -2,7 +2,7 @@
 //! when a process or a server dies, when others write and when it may do little.
 
 #![expect(
-    clippy::indexing_slicing,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -10,5 +10,11 @@
 )]
 
 mod contract;
+mod grants;
+mod host;
+mod killed;
+mod readable;
 mod scenarios;
+mod starting;
 mod support;
+mod writers;

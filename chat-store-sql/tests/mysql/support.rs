@@ -26,10 +26,6 @@ impl Place {
         Self { url: url.to_owned(), namespace: Namespace::new(name).unwrap() }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     pub(crate) fn namespace(&self) -> &Namespace {
         &self.namespace
     }

@@ -134,6 +134,17 @@ pub(super) struct Recorder {
     pub(super) arrived: watch::Sender<usize>,
     /// Events that hang, once for each time.
     pub(super) hung: watch::Sender<usize>,
+    /// Deliveries under way.
+    busy: AtomicUsize,
+}
+
+/// A delivery under way, until it has ended or was dropped.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Recorder {
@@ -151,7 +162,12 @@ impl Recorder {
             gate: Semaphore::new(0),
             arrived: watch::Sender::default(),
             hung: watch::Sender::default(),
+            busy: AtomicUsize::new(0),
         })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) > 0
     }
 
     pub(super) fn delivered(&self) -> Vec<u64> {
@@ -193,6 +209,8 @@ impl Recorder {
 impl EventHandler for Recorder {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         assert_eq!(delivery.idempotency_key(), delivery.event.event.id);
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        let _busy = Busy(&self.busy);
         self.arrived.send_modify(|arrived| *arrived += 1);
         self.gate.acquire().await.expect("an open semaphore").forget();
         let number = number(&delivery.event);

@@ -59,8 +59,13 @@ pub async fn a_refused_event_is_parked_and_the_others_go_on(harness: &dyn Scenar
     assert_eq!((event.id, event.attempts, event.state), (event_id(5), 1, ParkedState::Waiting));
     assert_eq!((event.stream.as_str(), event.version.0), ("numbers/5", 1));
     assert_eq!((event.partition, event.reason.as_str()), (bench.partition_of(5), "never this one"));
-    let metrics = member.metrics();
-    assert_eq!((metrics.parked, metrics.retried, metrics.delivered), (1, 0, 19));
+    // Counted behind the write that shows it.
+    bench
+        .until("it is counted", async || {
+            let metrics = member.metrics();
+            (metrics.parked, metrics.retried, metrics.delivered) == (1, 0, 19)
+        })
+        .await;
     member.shutdown().await;
 }
 
@@ -97,14 +102,15 @@ pub async fn a_parked_event_is_driven_again_until_it_is_taken(harness: &dyn Scen
     let waits_again = async || {
         let parked = bench.parked(10).await;
         let one = parked.iter().find(|event| event.id == event_id(4));
-        one.is_some_and(|one| one.attempts == 2 && one.state == ParkedState::Waiting)
+        one.is_some_and(|one| one.attempts >= 2 && one.state == ParkedState::Waiting)
     };
     bench.until("it was tried and waits again", waits_again).await;
     handler.troubles.mend();
     bench.operator().drive(one).await.expect("an order");
     handler.has([4]).await;
     bench.until("it is parked no more", async || bench.parked(10).await.len() == 2).await;
-    assert_eq!(handler.attempts(4), [3], "the third delivery");
+    let taken = handler.attempts(4);
+    assert!(taken.len() == 1 && taken.iter().all(|attempt| *attempt >= 3), "{taken:?}");
     let gone = bench.operator().drive(one).await;
     assert!(matches!(gone, Err(DurableError::NotParked { .. })), "{gone:?}");
     bench.drive_all().await;
@@ -213,8 +219,12 @@ pub async fn retries_are_bounded_and_the_stream_waits(harness: &dyn ScenarioHarn
     let parked = bench.parked(10).await;
     let [event] = parked.as_slice() else { panic!("{parked:?}") };
     assert_eq!((event.id, event.attempts), (event_id(9), bench.config.max_attempts));
-    let metrics = member.metrics();
-    assert_eq!((metrics.retried, metrics.parked), (4, 1));
+    bench
+        .until("it is counted", async || {
+            let metrics = member.metrics();
+            (metrics.retried, metrics.parked) == (4, 1)
+        })
+        .await;
     member.shutdown().await;
     for partition in bench.partitions().await {
         let of = |number: &u64| bench.partition_of(*number) == partition;

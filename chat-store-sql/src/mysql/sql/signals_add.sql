@@ -1,0 +1,1 @@
+INSERT INTO {ns}_signals (topic, ring, body) VALUES {rows}

@@ -1,0 +1,1 @@
+DELETE FROM {ns}_signals WHERE id <= ? ORDER BY id LIMIT 10000

@@ -1,0 +1,69 @@
+//! Adds signals to the table: those that come while others are being added go together.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chat_core::ports::{BusError, Signal, SignalBody, StoreError};
+use tokio::sync::oneshot;
+
+use super::SignalTable;
+
+/// What waits to be added.
+#[derive(Debug, Default)]
+pub(super) struct Publisher {
+    waiting: Mutex<Vec<Waiting>>,
+    /// Held by whoever adds.
+    adding: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    signals: Vec<Signal>,
+    answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Publisher {
+    /// Adds signals; says the last id if this caller did the work. Dropped in the middle of it, the
+    /// signals of the others who wait may be lost, which they are told.
+    pub(super) async fn publish(
+        &self,
+        table: &dyn SignalTable,
+        signals: &[Signal],
+    ) -> Result<Option<u64>, StoreError> {
+        let (answer, mut answered) = oneshot::channel();
+        self.lock().push(Waiting { signals: signals.to_vec(), answer });
+        let turn = self.adding.lock().await;
+        if let Ok(done) = answered.try_recv() {
+            return done.map(|()| None);
+        }
+        let waiting = std::mem::take(&mut *self.lock());
+        let all: Vec<_> = waiting.iter().flat_map(|waiting| waiting.signals.clone()).collect();
+        let added = table.add(&all).await;
+        for waiting in waiting {
+            let done = added.as_ref().map(|_| ()).map_err(StoreError::clone);
+            // A caller that has gone needs no answer.
+            drop(waiting.answer.send(done));
+        }
+        drop(turn);
+        let lost =
+            || StoreError::Unavailable { what: "the publisher stopped".into(), source: None };
+        answered.await.map_err(|_| lost())??;
+        added
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses signals that are too large.
+pub(crate) fn check(signals: &[Signal]) -> Result<(), BusError> {
+    let limit = SignalBody::MAX_EPHEMERAL_BYTES;
+    let size = |signal: &Signal| match &signal.body {
+        SignalBody::Ephemeral(json) => json.as_str().len(),
+        _ => 0,
+    };
+    match signals.iter().map(size).max() {
+        Some(bytes) if bytes > limit => Err(BusError::TooLarge { bytes, limit }),
+        _ => Ok(()),
+    }
+}
