@@ -4,6 +4,7 @@
 //! A question is one file in `questions`; it runs one workload over every store under test, and
 //! those stand as data in `stores`. Nothing here asserts a time: goals are reported.
 
+mod child;
 mod cli;
 mod contest;
 mod load;
@@ -13,8 +14,10 @@ mod plan;
 mod questions;
 mod quiet;
 pub mod report;
+mod roles;
 mod stores;
 mod world;
 
 pub use cli::Args;
 pub use questions::run;
+pub use roles::play;

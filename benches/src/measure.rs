@@ -54,6 +54,51 @@ pub(crate) fn cpu_time() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Time on a processor that this process and all its descendants have had, the servers that it
+/// started and those that have ended included.
+pub(crate) fn family_cpu_time() -> Result<Duration> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("list /proc")? {
+        // A process may end while this looks.
+        let Ok(text) = std::fs::read_to_string(entry?.path().join("stat")) else { continue };
+        all.extend(Process::parse(&text));
+    }
+    let mut family = vec![std::process::id()];
+    let mut ticks: u64 = 0;
+    while let Some(id) = family.pop() {
+        family.extend(all.iter().filter(|process| process.parent == id).map(|process| process.id));
+        let own = all.iter().find(|process| process.id == id);
+        ticks += own.map_or(0, |process| process.ticks);
+    }
+    Ok(Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
+}
+
+/// What the kernel says of a process.
+#[derive(Debug, PartialEq)]
+struct Process {
+    id: u32,
+    parent: u32,
+    /// Of its own and of its children that have ended, in programs and in the kernel.
+    ticks: u64,
+}
+
+impl Process {
+    fn parse(stat: &str) -> Option<Self> {
+        let (id, rest) = stat.split_once(' ')?;
+        // The name stands in brackets and may hold anything.
+        let fields: Vec<_> = rest.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11..15)?.iter().map(|tick| tick.parse::<u64>().ok()).sum::<Option<_>>()?;
+        Some(Self { id: id.parse().ok()?, parent: fields.get(1)?.parse().ok()?, ticks })
+    }
+}
+
+/// The clock that all processes of this machine share, in nanoseconds.
+pub(crate) fn shared_clock() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let part = |value| u64::try_from(value).unwrap_or_default();
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
+}
+
 /// Bytes of memory that this process holds.
 pub(crate) fn resident_bytes() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
@@ -90,6 +135,13 @@ mod tests {
     fn ratios_are_taken_round_by_round() {
         let ratio = figure(&[1.0, 20.0, 3.0]).over(&figure(&[2.0, 40.0, 2.0]));
         assert_eq!(ratio.samples, [0.5, 0.5, 1.5]);
+    }
+
+    #[test]
+    fn process_is_read_whatever_its_name_is() {
+        let stat = "7 (a b) c) S 3 1 1 0 -1 0 1 2 3 4 10 20 30 40 20 0 1 0 5";
+        assert_eq!(Process::parse(stat), Some(Process { id: 7, parent: 3, ticks: 100 }));
+        assert_eq!(Process::parse("7 (a) S 3"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::measure::{cpu_time, median};
+use crate::measure::{family_cpu_time, median};
 
 /// Watches the other processes on this machine.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Look {
     fn now() -> Result<Self> {
         let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
         let busy = busy_ticks(&text).context("/proc/stat has no line of all processors")?;
-        Ok(Self { at: Instant::now(), busy: TICK * busy, own: cpu_time() })
+        Ok(Self { at: Instant::now(), busy: TICK * busy, own: family_cpu_time()? })
     }
 
     /// The part of all processors that others have had since.

@@ -27,8 +27,8 @@ pub(crate) struct World {
 impl World {
     /// An engine on a new database.
     pub(crate) async fn new(plan: &Plan, subject: &Subject) -> Result<Self> {
-        let opened = subject.open(&plan.data).await?;
-        let engine = engine(&opened).await?;
+        let opened = subject.open(plan).await?;
+        let engine = opened.engine().await?;
         Ok(Self { engine, chats: Vec::new(), opened, load: Arc::new(Load::new()) })
     }
 
@@ -87,25 +87,20 @@ impl World {
     /// A new engine on the same data, as after a new start of the program.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.engine.shutdown().await;
-        self.opened.database.restart().await?;
-        self.engine = engine(&self.opened).await?;
+        self.opened.restart().await?;
+        self.engine = self.opened.engine().await?;
         Ok(())
     }
 
     /// A second engine on the same data, that knows nothing yet.
     pub(crate) async fn fresh_engine(&self) -> Result<Engine> {
-        engine(&self.opened).await
+        self.opened.engine().await
     }
 
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn end(self) -> Result<()> {
         self.engine.shutdown().await;
-        self.opened.database.close().await;
+        self.opened.close().await
     }
-}
-
-async fn engine(opened: &Opened) -> Result<Engine> {
-    let database = &opened.database;
-    Ok(Engine::builder().store(database.events()).views(database.views()).build().await?)
 }
 
 pub(crate) fn member(chat: usize, number: usize) -> Result<UserId> {

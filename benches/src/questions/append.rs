@@ -53,7 +53,7 @@ async fn ask_one(plan: &Plan, subject: &'static Subject, section: &mut Section) 
     for ceiling in subject.ceilings {
         let name = format!("{}: {}", subject.name, ceiling.what);
         entries.push(Entry::new(name, move || async move {
-            Ok(vec![ceiling.measure(&plan.data, plan.sample).await?])
+            Ok(vec![ceiling.measure(subject, plan).await?])
         }));
     }
     for way in &ways {
@@ -111,8 +111,9 @@ fn show(
                 beside(&figure, Role::Sixteen, Unit::Times),
             ];
             table.row(way.name, cells);
-            if subject.has_goals && way.target == Target::Many {
-                section.goals.extend(goal(subject, callers, &figure, ceilings));
+            if way.target == Target::Many && way.grouped == subject.wants_group_commit {
+                section.goals.extend(goals(subject, callers, &figure, ceilings));
+                summarize(subject, callers, &figure, ceilings, section);
             }
         }
         series.push(Series { name: way.name.to_owned(), points });
@@ -140,16 +141,45 @@ fn ways(subject: &Subject) -> Vec<Way> {
     ways
 }
 
-fn goal(subject: &Subject, callers: usize, figure: &Figure, ceilings: &Ceilings) -> Option<Goal> {
-    let (role, wanted, unit, beside) = match callers {
-        1 => (Role::Single, 0.60, Unit::Percent, "a connection that commits each row"),
-        16 => (Role::Sixteen, 4.0, Unit::Times, "16 connections that each commit a row"),
-        256 => (Role::Batched, 0.45, Unit::Percent, "the batched insert"),
-        1_024 => (Role::Batched, 0.55, Unit::Percent, "the batched insert"),
-        _ => return None,
+fn goals(subject: &Subject, callers: usize, figure: &Figure, ceilings: &Ceilings) -> Vec<Goal> {
+    let name = format!("{}, append by {}", subject.name, count(callers));
+    let wanted = subject.goals.append.iter().filter(|(of, ..)| *of == callers);
+    let mut goals: Vec<_> = wanted
+        .filter_map(|&(_, role, wanted, unit)| {
+            let what = format!("{name}, beside *{}*", role.name());
+            Some(Goal::at_least(what, &figure.over(of(ceilings, role)?), wanted, unit))
+        })
+        .collect();
+    if let (16, Some((peer, best))) = (callers, subject.goals.peer) {
+        let what = format!(
+            "{name}, four times {peer} ({}, measured earlier on a machine of this kind, not in \
+             this run)",
+            Unit::PerSecond.show(best)
+        );
+        goals.push(Goal::at_least(what, figure, 4.0 * best, Unit::PerSecond));
+    }
+    goals
+}
+
+/// Events per second by the number of callers, and how much of the ceiling the best of them is.
+fn summarize(
+    subject: &Subject,
+    callers: usize,
+    figure: &Figure,
+    ceilings: &Ceilings,
+    section: &mut Section,
+) {
+    let column = match callers {
+        1 => "1 caller",
+        16 => "16",
+        256 => "256",
+        _ => "1,024",
     };
-    let what = format!("{}, append by {}, beside {beside}", subject.name, count(callers));
-    Some(Goal::at_least(what, &figure.over(of(ceilings, role)?), wanted, unit))
+    section.sum_up(subject.name, column, Unit::PerSecond.show(figure.median()));
+    if let (1_024, Some(most)) = (callers, of(ceilings, Role::Batched)) {
+        let share = Unit::Percent.show(figure.over(most).median());
+        section.sum_up(subject.name, "of the batched ceiling", share);
+    }
 }
 
 pub(crate) fn callers(plan: &Plan) -> &'static [usize] {
@@ -164,46 +194,58 @@ pub(crate) async fn append_for(
     grouped: bool,
     callers: usize,
 ) -> Result<f64> {
-    let mut opened = subject.open(&plan.data).await?;
-    let mut store = opened.database.events();
+    let opened = subject.open(plan).await?;
+    let mut store = opened.events()?;
     if grouped {
         store = Arc::new(GroupCommit::new(store));
     }
+    let (written, took) = append_to(store, PREFIX, target, callers, plan.sample).await?;
+    opened.close().await?;
+    Ok(written as f64 / took.as_secs_f64())
+}
+
+/// Appends events for a time; gives how many, and in which time.
+pub(crate) async fn append_to(
+    store: Arc<dyn EventStore>,
+    prefix: &str,
+    target: Target,
+    callers: usize,
+    time: Duration,
+) -> Result<(u64, Duration)> {
     let load = Arc::new(Load::new());
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
-            let (store, load) = (Arc::clone(&store), Arc::clone(&load));
-            tokio::spawn(call(store, load, target, caller, callers, start, plan.sample))
+            let (store, load, prefix) = (Arc::clone(&store), Arc::clone(&load), prefix.to_owned());
+            tokio::spawn(async move {
+                let own = match target {
+                    Target::Many => (caller % STREAMS..STREAMS).step_by(callers),
+                    Target::One => (0..1).step_by(1),
+                };
+                let mut streams = Vec::new();
+                for stream in own {
+                    let stream = StreamId::new(format!("{prefix}{stream}"))?;
+                    streams.push((stream, Expected::NoStream));
+                }
+                call(store, load, target, streams, start, time).await
+            })
         })
         .collect();
     let mut written = 0;
     for task in tasks {
         written += task.await??;
     }
-    let rate = written as f64 / start.elapsed().as_secs_f64();
-    drop(store);
-    opened.database.close().await;
-    Ok(rate)
+    Ok((written, start.elapsed()))
 }
 
 async fn call(
     store: Arc<dyn EventStore>,
     load: Arc<Load>,
     target: Target,
-    caller: usize,
-    callers: usize,
+    mut streams: Vec<(StreamId, Expected)>,
     start: Instant,
     time: Duration,
 ) -> Result<u64> {
-    let own = match target {
-        Target::Many => (caller % STREAMS..STREAMS).step_by(callers),
-        Target::One => (0..1).step_by(1),
-    };
-    let mut streams = Vec::new();
-    for stream in own {
-        streams.push((StreamId::new(format!("chat/group-{stream}"))?, Expected::NoStream));
-    }
     let mut written = 0;
     loop {
         for (stream, expected) in &mut streams {
@@ -221,6 +263,8 @@ async fn call(
         }
     }
 }
+
+const PREFIX: &str = "chat/group-";
 
 const ABOUT: &str = "\
 Callers on a Tokio runtime append one event each and wait for the answer before the next. With 1,024 \

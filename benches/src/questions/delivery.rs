@@ -41,6 +41,8 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         let [plain, plain_late] = pair(figures.next())?;
         bars.push(Bar::new(format!("{}, engine", subject.name), &middle));
         bars.push(Bar::new(format!("{}, append and channel", subject.name), &plain));
+        let shown = Unit::Micros.show(middle.median());
+        section.sum_up(subject.name, "delivery, one process", shown);
         let ratio = middle.over(&plain);
         let figures = [middle, late, plain, plain_late];
         let cells = figures.map(|figure| Cell::Figure(figure, Unit::Micros));
@@ -80,14 +82,14 @@ async fn through_engine(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
         }
     });
     let latencies = latencies.await?;
-    world.end().await;
+    world.end().await?;
     Ok(latencies)
 }
 
 /// The least that any program does that tells only what is stored.
 async fn plainly(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
-    let mut opened = subject.open(&plan.data).await?;
-    let store = opened.database.events();
+    let opened = subject.open(plan).await?;
+    let store = opened.events()?;
     let (sender, mut receiver) = mpsc::channel::<Arc<str>>(16);
     let (arrived, arrivals) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -108,7 +110,7 @@ async fn plainly(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
         }
     });
     let latencies = latencies.await?;
-    opened.database.close().await;
+    opened.close().await?;
     Ok(latencies)
 }
 

@@ -53,7 +53,7 @@ async fn ask_one(
         "last delivery, 99th of 100",
     ];
     let mut table = Table::new(format!("{burst} at a time"), &columns);
-    let names = std::iter::once("broadcast").chain(plan.subjects.iter().map(|one| one.name));
+    let names = std::iter::once("broadcast").chain(plan.firsts.iter().map(|one| one.name));
     let mut series: Vec<_> =
         names.map(|name| Series { name: name.to_owned(), points: Vec::new() }).collect();
     let crowds = plan.size([1, 100, 10_000], [1, 10, 50]);
@@ -97,7 +97,7 @@ fn entries(plan: &Plan, crowd: usize, burst: usize) -> Vec<Entry<'_>> {
     let time = plan.sample;
     let mut entries =
         vec![Entry::new(format!("broadcast to {crowd}"), move || to_broadcast(time, crowd, burst))];
-    for &subject in &plan.subjects {
+    for &subject in &plan.firsts {
         let name = format!("{} to {crowd}", subject.name);
         entries.push(Entry::new(name, move || to_chat(plan, subject, crowd, burst)));
     }
@@ -140,7 +140,7 @@ async fn to_chat(plan: &Plan, subject: &Subject, crowd: usize, burst: usize) -> 
             async move { publish(time, burst, &gate, || send(&author, &load, burst)).await },
         );
     let values = values.await?;
-    world.end().await;
+    world.end().await?;
     Ok(values)
 }
 

@@ -26,14 +26,15 @@ const MEASURES: [&str; 6] = [
 const COLD: usize = 4;
 
 pub(super) async fn ask(plan: &Plan) -> Result<Section> {
-    let sizes = plan.size([100, 10_000, 1_000_000], [100, 300, 1_000]);
     let mut section = Section {
         name: "history",
         title: "Small chats and large ones",
         about: ABOUT.to_owned(),
         ..Section::default()
     };
-    for &subject in &plan.subjects {
+    for &subject in &plan.firsts {
+        let largest = if subject.kind.is_local() { 1_000_000 } else { 100_000 };
+        let sizes = plan.size([100, 10_000, largest], [100, 300, 1_000]);
         let figures = measure(plan, subject, sizes).await?;
         show(subject, sizes, &figures, &mut section)?;
     }
@@ -115,7 +116,7 @@ async fn measure(plan: &Plan, subject: &Subject, sizes: [usize; 3]) -> Result<Fi
             keep(figures.iter_mut(), values);
         }
     }
-    world.end().await;
+    world.end().await?;
     Ok(figures)
 }
 
@@ -127,7 +128,7 @@ fn keep<'f>(figures: impl Iterator<Item = &'f mut Figure>, values: impl IntoIter
 
 /// Appends messages to a chat until it has so many events.
 async fn fill(world: &World, chat: usize, size: usize) -> Result<()> {
-    let store = world.opened.database.events();
+    let store = world.opened.events()?;
     let stream = stream_of(&world.handle(chat, 0)?)?;
     let load = Arc::clone(&world.load);
     on_a_worker(async move {
@@ -192,7 +193,7 @@ async fn warm_round(plan: &Plan, world: &World, sizes: [usize; 3]) -> Result<Vec
     for (chat, size) in sizes.into_iter().enumerate() {
         handles.push((world.handle(chat, 0)?, size));
     }
-    let (store, load) = (world.opened.database.events(), Arc::clone(&world.load));
+    let (store, load) = (world.opened.events()?, Arc::clone(&world.load));
     let samples = on_a_worker(async move {
         let mut samples: Vec<[Vec<f64>; COLD]> = vec![Default::default(); handles.len()];
         for _ in 0..times {

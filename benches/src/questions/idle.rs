@@ -30,7 +30,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
     crate::world::take(&mut last, 1).await?;
     tokio::task::yield_now().await;
     let waiting = resident_bytes()? - before;
-    world.end().await;
+    world.end().await?;
 
     let each = |bytes: f64| Figure { samples: vec![bytes / count as f64] };
     let (held, waiting) = (each(held), each(waiting));

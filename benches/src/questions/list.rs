@@ -7,7 +7,7 @@ use chat_core::{ChatListQuery, StreamId, UserHandle, UserId, Version};
 use crate::measure::{Figure, median};
 use crate::plan::Plan;
 use crate::report::{Bar, Cell, Goal, Plot, Section, Table, Unit, count};
-use crate::stores::Subject;
+use crate::stores::{Kind, Subject};
 use crate::world::{World, on_a_worker, timed};
 
 pub(super) async fn ask(plan: &Plan) -> Result<Section> {
@@ -23,7 +23,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         &["", "warm", "beside plain reads", "after a message", "first after a new start", "second"],
     );
     let mut bars = Vec::new();
-    for &subject in &plan.subjects {
+    for &subject in &plan.firsts {
         let world = tokio::sync::Mutex::new(prepare(plan, subject, chats).await?);
         let mut samples: [Figure; 5] = std::array::from_fn(|_| Figure::default());
         for _ in 0..plan.rounds {
@@ -34,12 +34,12 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
                 figure.samples.push(value);
             }
         }
-        world.into_inner().end().await;
+        world.into_inner().end().await?;
         let [warm, plain, moved, first, second] = samples;
         bars.push(Bar::new(format!("{}, warm", subject.name), &warm));
         bars.push(Bar::new(format!("{}, after a message", subject.name), &moved));
         bars.push(Bar::new(format!("{}, new start", subject.name), &first));
-        if subject.name != "memory" {
+        if subject.kind == Kind::Sqlite {
             let what =
                 format!("{}, list of {} chats, page of {PAGE}, warm", subject.name, count(chats));
             section.goals.push(Goal::at_most(what, &warm, 3_000.0, Unit::Micros));
@@ -110,7 +110,7 @@ async fn page(user: UserHandle) -> Result<f64> {
 
 /// The newest event of each of so many chats, one chat after the other.
 async fn plain_reads(world: &World) -> Result<f64> {
-    let store = world.opened.database.events();
+    let store = world.opened.events()?;
     let chats: Vec<_> = world.chats.iter().take(PAGE).cloned().collect();
     on_a_worker(timed(async move {
         for chat in chats {

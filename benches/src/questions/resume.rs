@@ -33,7 +33,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         ],
     );
     let mut bars = Vec::new();
-    for &subject in &plan.subjects {
+    for &subject in &plan.firsts {
         let entries = vec![
             Entry::new(format!("{}: one reader", subject.name), move || one(plan, subject)),
             Entry::new(format!("{}: many readers", subject.name), move || many(plan, subject)),
@@ -74,7 +74,7 @@ async fn one(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
     world.send_to_each(EVENTS - MISSED - 1).await?;
     let token = reader.subscribe(SubscribeFrom::Now).await?.token();
     world.send_to_each(MISSED).await?;
-    let store = world.opened.database.events();
+    let store = world.opened.events()?;
     let stream = StreamId::new(format!("chat/{}", reader.id()))?;
     let times = plan.size(50, 3);
     let values = on_a_worker(async move {
@@ -90,7 +90,7 @@ async fn one(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
         Ok(samples.map(|samples| median(&samples) / 1_000.0).to_vec())
     });
     let values = values.await?;
-    world.end().await;
+    world.end().await?;
     Ok(values)
 }
 
@@ -110,7 +110,7 @@ async fn many(plan: &Plan, subject: &Subject) -> Result<Vec<f64>> {
     let warm = all_at_once(&world, &tokens).await?;
     world.restart().await?;
     let cold = all_at_once(&world, &tokens).await?;
-    world.end().await;
+    world.end().await?;
     Ok(vec![warm, cold])
 }
 

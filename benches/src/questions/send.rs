@@ -23,7 +23,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         ..Section::default()
     };
     let mut all = Vec::new();
-    for subject in &plan.subjects {
+    for subject in &plan.firsts {
         ask_one(plan, subject, &mut section, &mut all).await?;
     }
     section.plots.push(Plot::Lines {
@@ -109,7 +109,7 @@ async fn send(plan: &Plan, subject: &Subject, chats: usize, callers: usize) -> R
     world.engine.catch_up().await?;
     received.wait_for(sent).await;
     let cpu = cpu_time() - before;
-    world.end().await;
+    world.end().await?;
     Ok(vec![sent as f64 / time.as_secs_f64(), micros(cpu) / sent as f64])
 }
 

@@ -7,6 +7,8 @@ use super::{Cell, Goal, Report, Section, Table, plot_name};
 pub(super) fn whole(report: &Report) -> String {
     let mut text = head(report);
     text.push('\n');
+    text.push_str(&summary(report));
+    text.push('\n');
     text.push_str(&goals(report));
     for section in &report.sections {
         text.push('\n');
@@ -29,6 +31,33 @@ pub(super) fn head(report: &Report) -> String {
     for [name, loses, ceilings] in &report.stores {
         let _ = writeln!(text, "| {name} | {loses} | {ceilings} |");
     }
+    text
+}
+
+/// The figures that matter most, a row for each store.
+pub(super) fn summary(report: &Report) -> String {
+    let cells = || report.sections.iter().flat_map(|section| &section.summary);
+    let mut columns: Vec<&str> = Vec::new();
+    for (_, column, _) in cells() {
+        if !columns.contains(column) {
+            columns.push(column);
+        }
+    }
+    if columns.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("## Summary\n\n");
+    let _ = writeln!(text, "| | {} |", columns.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(columns.len()));
+    for [store, ..] in &report.stores {
+        let _ = write!(text, "| **{store}** |");
+        for column in &columns {
+            let found = cells().find(|(of, at, _)| *of == store.as_str() && at == column);
+            let _ = write!(text, " {} |", found.map_or("–", |(.., cell)| cell));
+        }
+        text.push('\n');
+    }
+    text.push_str(SUMMARY);
     text
 }
 
@@ -81,6 +110,10 @@ fn table(table: &Table) -> String {
     }
     text
 }
+
+const SUMMARY: &str = "
+Events per second by callers that each wait for their own append, over 1,024 streams; the share of \
+the ceiling is that of 1,024 callers. Medians; what may be lost stands in the table above.\n";
 
 const HOW_TO_READ: &str = "\
 Each figure is the median of several rounds, with the lowest and the highest round behind it. In a \

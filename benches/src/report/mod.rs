@@ -33,6 +33,15 @@ pub(crate) struct Section {
     pub(crate) tables: Vec<Table>,
     pub(crate) plots: Vec<Plot>,
     pub(crate) goals: Vec<Goal>,
+    /// For the first table of the report: a store, a column, what stands there.
+    pub(crate) summary: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Section {
+    /// Puts something into the first table of the report.
+    pub(crate) fn sum_up(&mut self, store: &'static str, column: &'static str, text: String) {
+        self.summary.push((store, column, text));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -167,7 +176,7 @@ pub(crate) fn say_head(out: &mut dyn Write, report: &Report) -> Result<()> {
 }
 
 pub(crate) fn say_goals(out: &mut dyn Write, report: &Report) -> Result<()> {
-    say(out, &markdown::goals(report))
+    say(out, &format!("{}\n{}", markdown::summary(report), markdown::goals(report)))
 }
 
 /// Writes a line.

@@ -1,119 +1,93 @@
 //! SQLite at both durabilities, beside the least that its driver needs for the same rows.
 
-use std::path::{Path, PathBuf};
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-use async_trait::async_trait;
-use chat_core::ports::{EventStore, ViewStore};
+use anyhow::{Result, anyhow};
 use chat_core::{Clock as _, SystemClock};
-use chat_store_sql::sqlite::{SqliteConfig, SqliteDurability, SqliteStore};
+use futures::future::BoxFuture;
 use rusqlite::{Connection, Statement};
-use std::sync::Arc;
 
-use super::{Ceiling, Database, Role, STREAMS, Subject};
+use super::rows::{Turns, goes_on, rate};
+use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
 use crate::load::{EVENT_TYPE, Load};
+use crate::report::Unit;
 
 pub(super) const FULL: Subject = Subject {
     name: "SQLite FULL",
     loses: "nothing, if the disk keeps what it says it has kept (`synchronous=FULL`)",
-    open: |directory| Box::pin(open(directory, SqliteDurability::Full)),
+    kind: Kind::Sqlite,
+    parameters: "durability=full",
     ceilings: &[
         Ceiling {
             role: Role::Batched,
             what: "rusqlite, 1,000 rows per transaction, same table and indexes, nothing checked",
-            run: |directory, time| batched(directory, time, "FULL"),
+            run: |ground, time| blocking(move || batched(&ground, time, "FULL")),
         },
         Ceiling {
             role: Role::Single,
             what: "rusqlite, one connection, each row its own commit",
-            run: |directory, time| single(directory, time, "FULL"),
+            run: |ground, time| blocking(move || single(&ground, time, "FULL")),
         },
         Ceiling {
             role: Role::Sixteen,
             what: "rusqlite, 16 connections, each row its own commit",
-            run: |directory, time| sixteen(directory, time, "FULL"),
+            run: |ground, time| blocking(move || sixteen(&ground, time, "FULL")),
         },
     ],
     wants_group_commit: false,
-    has_goals: true,
+    first: true,
+    goals: Goals {
+        append: &[
+            (1, Role::Single, 0.60, Unit::Percent),
+            (16, Role::Sixteen, 4.0, Unit::Times),
+            (256, Role::Batched, 0.45, Unit::Percent),
+            (1_024, Role::Batched, 0.55, Unit::Percent),
+        ],
+        across: Some(25.0),
+        peer: Some(("mire 0.4", 3_100.0)),
+        space: None,
+    },
+    plain_read: Some(|ground, stream, times| blocking(move || read(&ground, &stream, times))),
+    space: Some(|ground| blocking(move || space(&ground))),
 };
 
 pub(super) const NORMAL: Subject = Subject {
     name: "SQLite NORMAL",
     loses: "nothing when the process crashes; when the machine does, what came since the last \
             checkpoint, at most the newest 64 MiB (`synchronous=NORMAL`)",
-    open: |directory| Box::pin(open(directory, SqliteDurability::Normal)),
+    parameters: "durability=normal",
     ceilings: &[
         Ceiling {
             role: Role::Batched,
             what: "rusqlite, 1,000 rows per transaction, same table and indexes, nothing checked",
-            run: |directory, time| batched(directory, time, "NORMAL"),
+            run: |ground, time| blocking(move || batched(&ground, time, "NORMAL")),
         },
         Ceiling {
             role: Role::Single,
             what: "rusqlite, one connection, each row its own commit",
-            run: |directory, time| single(directory, time, "NORMAL"),
+            run: |ground, time| blocking(move || single(&ground, time, "NORMAL")),
         },
         Ceiling {
             role: Role::Sixteen,
             what: "rusqlite, 16 connections, each row its own commit",
-            run: |directory, time| sixteen(directory, time, "NORMAL"),
+            run: |ground, time| blocking(move || sixteen(&ground, time, "NORMAL")),
         },
     ],
-    wants_group_commit: false,
-    has_goals: false,
+    first: false,
+    goals: Goals::NONE,
+    ..FULL
 };
 
-#[derive(Debug)]
-struct Sqlite {
-    config: SqliteConfig,
-    store: SqliteStore,
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async { tokio::task::spawn_blocking(work).await? })
 }
 
-fn config(directory: &Path) -> SqliteConfig {
-    SqliteConfig::new(directory.join("chat.db"))
-}
-
-async fn open(directory: PathBuf, durability: SqliteDurability) -> Result<Box<dyn Database>> {
-    let config = config(&directory).with_durability(durability);
-    let store = SqliteStore::open(config.clone()).await?;
-    Ok(Box::new(Sqlite { config, store }))
-}
-
-#[async_trait]
-impl Database for Sqlite {
-    fn events(&self) -> Arc<dyn EventStore> {
-        self.store.events()
-    }
-
-    fn views(&self) -> Arc<dyn ViewStore> {
-        self.store.views()
-    }
-
-    async fn restart(&mut self) -> Result<()> {
-        self.store.close().await;
-        self.store = SqliteStore::open(self.config.clone()).await?;
-        Ok(())
-    }
-
-    async fn close(&mut self) {
-        self.store.close().await;
-    }
-}
-
-/// Makes the tables as the store makes them, and opens the file with the store's own settings.
-fn prepare(directory: &Path, synchronous: &str) -> Result<Connection> {
-    let path = directory.join("chat.db");
-    if !path.exists() {
-        let config = config(directory);
-        tokio::runtime::Handle::current().block_on(async {
-            SqliteStore::open(config).await?.close().await;
-            anyhow::Ok(())
-        })?;
-    }
-    let connection = Connection::open(path)?;
+/// Opens the file with the store's own settings.
+fn connect(ground: &Ground, synchronous: &str) -> Result<Connection> {
+    let connection = Connection::open(&ground.place)?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
     connection.pragma_update(None, "cache_size", -32_768)?;
@@ -126,82 +100,68 @@ fn prepare(directory: &Path, synchronous: &str) -> Result<Connection> {
 struct Rows<'c> {
     insert: Statement<'c>,
     load: &'c Load,
-    streams: std::ops::Range<usize>,
-    versions: Vec<i64>,
-    written: usize,
+    turns: Turns,
 }
 
 impl<'c> Rows<'c> {
-    fn new(
-        connection: &'c Connection,
-        load: &'c Load,
-        streams: std::ops::Range<usize>,
-    ) -> Result<Self> {
-        let insert = connection.prepare(
-            "INSERT INTO chat_events (stream, version, event_id, type, schema_version, recorded_at,
-                 payload, metadata)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
-        )?;
-        let versions = vec![0; streams.len()];
-        Ok(Self { insert, load, streams, versions, written: 0 })
+    fn new(connection: &'c Connection, load: &'c Load, turns: Turns) -> Result<Self> {
+        let insert = connection.prepare(include_str!("sql/sqlite_insert.sql"))?;
+        Ok(Self { insert, load, turns })
     }
 
     fn write(&mut self) -> Result<()> {
-        let at = self.written % self.streams.len();
-        let version = self.versions.get_mut(at).context("no such stream")?;
-        *version += 1;
-        let stream = i64::try_from(self.streams.start + at + 1)?;
+        let (stream, version) = self.turns.take()?;
+        let stream = i64::try_from(stream + 1)?;
         let now = i64::try_from(SystemClock.now().0)?;
         let id = self.load.uuid();
-        let row = (stream, *version, id.as_bytes(), EVENT_TYPE, 1, now, self.load.payload());
+        let row = (stream, version, id.as_bytes(), EVENT_TYPE, 1, now, self.load.payload());
         self.insert.execute(row)?;
-        self.written += 1;
         Ok(())
     }
 }
 
-fn batched(directory: &Path, time: Duration, synchronous: &str) -> Result<f64> {
-    let (connection, load) = (prepare(directory, synchronous)?, Load::new());
-    let mut rows = Rows::new(&connection, &load, 0..STREAMS)?;
+fn batched(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
+    let (connection, load) = (connect(ground, synchronous)?, Load::new());
+    let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
     let mut begin = connection.prepare("BEGIN IMMEDIATE")?;
     let mut commit = connection.prepare("COMMIT")?;
     let start = Instant::now();
-    while rows.written == 0 || start.elapsed() < time {
+    while goes_on(rows.turns.taken, start, time) {
         begin.execute(())?;
         for _ in 0..1_000 {
             rows.write()?;
         }
         commit.execute(())?;
     }
-    Ok(rows.written as f64 / start.elapsed().as_secs_f64())
+    Ok(rate(rows.turns.taken, start))
 }
 
-fn single(directory: &Path, time: Duration, synchronous: &str) -> Result<f64> {
-    let (connection, load) = (prepare(directory, synchronous)?, Load::new());
-    let mut rows = Rows::new(&connection, &load, 0..STREAMS)?;
+fn single(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
+    let (connection, load) = (connect(ground, synchronous)?, Load::new());
+    let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
     let start = Instant::now();
-    while rows.written == 0 || start.elapsed() < time {
+    while goes_on(rows.turns.taken, start, time) {
         rows.write()?;
     }
-    Ok(rows.written as f64 / start.elapsed().as_secs_f64())
+    Ok(rate(rows.turns.taken, start))
 }
 
-fn sixteen(directory: &Path, time: Duration, synchronous: &str) -> Result<f64> {
+fn sixteen(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
     let load = Load::new();
     let connections: Vec<_> =
-        (0..16).map(|_| prepare(directory, synchronous)).collect::<Result<_>>()?;
-    let start_together = Barrier::new(connections.len());
-    let each = STREAMS / connections.len();
+        (0..16).map(|_| connect(ground, synchronous)).collect::<Result<_>>()?;
+    let writers = connections.len();
+    let start_together = Barrier::new(writers);
     let write = |(number, connection): (usize, Connection)| {
         // No early return before the barrier, or the others wait for ever.
-        let rows = Rows::new(&connection, &load, number * each..(number + 1) * each);
+        let rows = Rows::new(&connection, &load, Turns::part(STREAMS, number, writers));
         start_together.wait();
         let mut rows = rows?;
         let start = Instant::now();
-        while rows.written == 0 || start.elapsed() < time {
+        while goes_on(rows.turns.taken, start, time) {
             rows.write()?;
         }
-        Ok(rows.written as f64 / start.elapsed().as_secs_f64())
+        Ok(rate(rows.turns.taken, start))
     };
     let write = &write;
     std::thread::scope(|scope| {
@@ -216,4 +176,29 @@ fn sixteen(directory: &Path, time: Duration, synchronous: &str) -> Result<f64> {
         });
         ended.sum()
     })
+}
+
+fn read(ground: &Arc<Ground>, stream: &str, times: usize) -> Result<Vec<f64>> {
+    let connection = Connection::open(&ground.place)?;
+    let mut select = connection.prepare(include_str!("sql/sqlite_read.sql"))?;
+    let mut seconds = Vec::with_capacity(times);
+    for _ in 0..times {
+        let start = Instant::now();
+        let rows = select.query_map([stream], |row| {
+            let key: (i64, i64, [u8; 16]) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let head: (String, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
+            let body: (String, Option<String>) = (row.get(6)?, row.get(7)?);
+            Ok((key, head, body))
+        })?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        seconds.push(start.elapsed().as_secs_f64());
+        drop(std::hint::black_box(rows));
+    }
+    Ok(seconds)
+}
+
+fn space(ground: &Arc<Ground>) -> Result<f64> {
+    let connection = Connection::open(&ground.place)?;
+    let pages: f64 = connection.query_row(include_str!("sql/sqlite_space.sql"), [], |row| row.get(0))?;
+    Ok(pages)
 }
