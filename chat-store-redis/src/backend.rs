@@ -41,7 +41,7 @@ impl Backend for RedisBackend {
         let config = config.map_err(|error| OpenError::config(url, error))?;
         let store = RedisStore::connect(config).await.map_err(|error| match error {
             ConnectError::Store(error) => OpenError::store(url, error),
-            other => OpenError::config(url, other),
+            other => OpenError::unfit(url, other),
         })?;
         let opened = Opened::new(store.events(), store.views()).with_bus(store.bus());
         Ok(opened.with_close(async move { store.close().await }))

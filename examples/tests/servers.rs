@@ -1,6 +1,6 @@
 //! The programs that need a server, each in a namespace of its own; and moving house from each server
 //! to the next.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
@@ -49,6 +49,12 @@ fn mysql_knows_a_repeated_message_in_another_process() {
     let url = server("CHAT_TEST_MYSQL");
     assert_eq!(said(program, &[&url]), told);
     assert_eq!(said(program, &[&url]), told, "on what the first run left");
+}
+
+#[test]
+fn redis_carries_typing_and_messages() {
+    let told = said(env!("CARGO_BIN_EXE_redis"), &[&server("CHAT_TEST_REDIS")]);
+    assert_eq!(told, "ann is typing …\nann: psst\n");
 }
 
 #[test]
