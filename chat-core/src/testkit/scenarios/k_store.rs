@@ -174,13 +174,18 @@ pub async fn k3_a_bus_that_doubles_reorders_and_delays_changes_nothing(
         }
     });
     join_all(writers).await;
+    // Rings of many messages may be one: more are sent until enough has gone wrong.
+    let mut sent = 91;
+    while faults.counts().total() <= 10 {
+        sent = say(&at(&nodes[0], "ann", &chat), "more").await.version.0;
+        readers[0].until(Version(sent)).await;
+    }
     let log = world.log(&chat).await;
-    assert_eq!(log.len(), 91);
+    assert_eq!(log.len() as u64, sent);
     for reader in &mut readers {
-        timeout(SOON, reader.until(Version(91))).await.expect("within the bound");
+        timeout(SOON, reader.until(Version(sent))).await.expect("within the bound");
         assert_eq!(reader.records, log, "each event once, in its place");
     }
-    assert!(faults.counts().total() > 10, "{:?}", faults.counts());
     world.finish().await;
 }
 
