@@ -4,6 +4,7 @@ mod across;
 mod append;
 mod delivery;
 mod fan_out;
+mod full;
 mod history;
 mod idle;
 mod list;
@@ -43,6 +44,7 @@ const QUESTIONS: &[Question] = &[
     Question { name: "resume", ask: |plan| Box::pin(resume::ask(plan)) },
     Question { name: "list", ask: |plan| Box::pin(list::ask(plan)) },
     Question { name: "history", ask: |plan| Box::pin(history::ask(plan)) },
+    Question { name: "full", ask: |plan| Box::pin(full::ask(plan)) },
 ];
 
 pub(crate) use append::{Target, append_to};
