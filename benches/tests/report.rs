@@ -35,7 +35,12 @@ async fn smoke_run_answers_every_question_with_figures() {
     let told = String::from_utf8(told).unwrap();
     for text in [&written, &told] {
         assert_eq!(text.matches("\n## ").count(), questions.len() + 2, "{text}");
-        assert!(text.contains("\n## Summary\n") && text.contains("\n## Goals\n") && text.contains("SQLite FULL"), "{text}");
+        assert!(
+            text.contains("\n## Summary\n")
+                && text.contains("\n## Goals\n")
+                && text.contains("SQLite FULL"),
+            "{text}"
+        );
     }
     let pictures: Vec<_> = written
         .lines()

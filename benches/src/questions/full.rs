@@ -46,7 +46,8 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
         });
         let mut figures = contest(plan, entries.into()).await?.into_iter();
         let (before, after) = (figures.next().context("two")?, figures.next().context("two")?);
-        let names = [&small, &full].map(|world| format!("{} events", count(world.chats.len() * EACH)));
+        let names =
+            [&small, &full].map(|world| format!("{} events", count(world.chats.len() * EACH)));
         let [little, much] = names.each_ref().map(String::as_str);
         let mut table = Table::new(subject.name, &["", little, much, "how much slower"]);
         for (((name, unit, more), before), after) in MEASURES.into_iter().zip(before).zip(after) {
@@ -107,8 +108,7 @@ async fn measure(plan: &Plan, world: &World) -> Result<Vec<f64>> {
     for callers in [1, 256] {
         let prefix = format!("chat/more-{}-", world.load.uuid());
         let store = world.opened.events()?;
-        let (written, took) =
-            append_to(store, &prefix, Target::Many, callers, plan.sample).await?;
+        let (written, took) = append_to(store, &prefix, Target::Many, callers, plan.sample).await?;
         values.push(written as f64 / took.as_secs_f64());
     }
     world.engine.catch_up().await?;
