@@ -25,7 +25,11 @@ impl Load {
             r#"{{"by":"user-17-1","text":"{text}","client_message_id":"{}"}}"#,
             Uuid::max()
         );
-        Self { text: text.into(), payload, next: AtomicU64::new(0) }
+        // Other loads, of this process and of others, count from elsewhere.
+        static LOADS: AtomicU64 = AtomicU64::new(0);
+        let number = LOADS.fetch_add(1, Ordering::Relaxed) & 0x3FFF;
+        let next = (u64::from(std::process::id()) << 42) | (number << 28);
+        Self { text: text.into(), payload, next: AtomicU64::new(next) }
     }
 
     /// A time-ordered id (UUIDv7): the milliseconds now, then bits that look random.

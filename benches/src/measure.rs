@@ -87,7 +87,8 @@ impl Process {
         let (id, rest) = stat.split_once(' ')?;
         // The name stands in brackets and may hold anything.
         let fields: Vec<_> = rest.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11..15)?.iter().map(|tick| tick.parse::<u64>().ok()).sum::<Option<_>>()?;
+        let ticks =
+            fields.get(11..15)?.iter().map(|tick| tick.parse::<u64>().ok()).sum::<Option<_>>()?;
         Some(Self { id: id.parse().ok()?, parent: fields.get(1)?.parse().ok()?, ticks })
     }
 }

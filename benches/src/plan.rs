@@ -37,9 +37,8 @@ impl Plan {
         ensure!(rounds > 0, "at least one round is needed");
         ensure!(seconds > 0.0 && seconds < 3600.0, "{seconds} seconds make no measurement");
         let wanted = args.store.as_deref().unwrap_or_default();
-        let is_wanted = |subject: &Subject| {
-            wanted.split(',').any(|part| subject.name.contains(part.trim()))
-        };
+        let is_wanted =
+            |subject: &Subject| wanted.split(',').any(|part| subject.name.contains(part.trim()));
         let subjects: Vec<_> =
             stores::SUBJECTS.iter().filter(|subject| is_wanted(subject)).collect();
         ensure!(!subjects.is_empty(), "no store's name holds `{wanted}`");

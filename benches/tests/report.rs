@@ -6,11 +6,27 @@ use clap::Parser as _;
 #[tokio::test(flavor = "multi_thread")]
 async fn smoke_run_answers_every_question_with_figures() {
     let out = tempfile::tempdir().unwrap();
-    let args = Args::parse_from(["benches", "--quick"]);
+    // With the servers that the environment names, if any.
+    let program = env!("CARGO_BIN_EXE_benches");
+    let args = ["benches", "--quick", "--servers", "environment", "--program", program];
+    let args = Args::parse_from(args);
     let mut told = Vec::new();
     let report = benches::run(args, &mut told).await.unwrap();
 
-    let questions = ["idle", "append", "send", "fan-out", "delivery", "resume", "list", "history"];
+    let questions = [
+        "idle",
+        "append",
+        "processes",
+        "across",
+        "read",
+        "space",
+        "send",
+        "fan-out",
+        "delivery",
+        "resume",
+        "list",
+        "history",
+    ];
     assert_eq!(report.questions(), questions);
     assert_eq!(report.complaints(), Vec::<String>::new());
 
@@ -18,8 +34,13 @@ async fn smoke_run_answers_every_question_with_figures() {
     let written = std::fs::read_to_string(path).unwrap();
     let told = String::from_utf8(told).unwrap();
     for text in [&written, &told] {
-        assert_eq!(text.matches("\n## ").count(), questions.len() + 1, "{text}");
-        assert!(text.contains("\n## Goals\n") && text.contains("SQLite FULL"), "{text}");
+        assert_eq!(text.matches("\n## ").count(), questions.len() + 2, "{text}");
+        assert!(
+            text.contains("\n## Summary\n")
+                && text.contains("\n## Goals\n")
+                && text.contains("SQLite FULL"),
+            "{text}"
+        );
     }
     let pictures: Vec<_> = written
         .lines()

@@ -4,6 +4,7 @@ mod across;
 mod append;
 mod delivery;
 mod fan_out;
+mod full;
 mod history;
 mod idle;
 mod list;
@@ -43,6 +44,7 @@ const QUESTIONS: &[Question] = &[
     Question { name: "resume", ask: |plan| Box::pin(resume::ask(plan)) },
     Question { name: "list", ask: |plan| Box::pin(list::ask(plan)) },
     Question { name: "history", ask: |plan| Box::pin(history::ask(plan)) },
+    Question { name: "full", ask: |plan| Box::pin(full::ask(plan)) },
 ];
 
 pub(crate) use append::{Target, append_to};
@@ -65,7 +67,9 @@ pub async fn run(args: Args, out: &mut dyn Write) -> Result<Report> {
     report.facts.push(("measured", format!("{rounds} rounds, {seconds} s for each figure")));
     report.facts.extend(args.note.clone().map(|note| ("circumstances", note)));
     if !plan.left_out.is_empty() {
-        report.facts.push(("left out, for want of a server of their own", plan.left_out.join(", ")));
+        report
+            .facts
+            .push(("left out, for want of a server of their own", plan.left_out.join(", ")));
     }
     report.stores = plan.subjects.iter().map(|subject| subject.describe()).collect();
     report::say_head(out, &report)?;
@@ -98,7 +102,10 @@ fn command(args: &Args) -> String {
     flag("store", args.store.clone());
     flag("seconds", args.seconds.map(|seconds| seconds.to_string()));
     flag("rounds", args.rounds.map(|rounds| rounds.to_string()));
-    flag("servers", args.servers.and_then(|from| Some(from.to_possible_value()?.get_name().to_owned())));
+    flag(
+        "servers",
+        args.servers.and_then(|from| Some(from.to_possible_value()?.get_name().to_owned())),
+    );
     flag("full", args.full.map(|events| events.to_string()));
     flag("patience", (args.patience > 0).then(|| args.patience.to_string()));
     if args.quick {

@@ -49,7 +49,8 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
             section.goals.push(Goal::at_least(what, &share, 0.60, Unit::Percent));
             section.sum_up(subject.name, "of a plain query", Unit::Percent.show(share.median()));
             cells.truncate(1);
-            cells.extend([Cell::Figure(plain, Unit::PerSecond), Cell::Figure(share, Unit::Percent)]);
+            cells
+                .extend([Cell::Figure(plain, Unit::PerSecond), Cell::Figure(share, Unit::Percent)]);
         }
         table.row(subject.name, cells);
     }

@@ -39,10 +39,15 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
             let what = format!("{}, memory for each byte of an event", subject.name);
             section.goals.push(Goal::at_most(what, &ratio, wanted, Unit::Times));
         }
-        table.row(subject.name, [Cell::Figure(each, Unit::Bytes), Cell::Figure(ratio, Unit::Times)]);
+        table
+            .row(subject.name, [Cell::Figure(each, Unit::Bytes), Cell::Figure(ratio, Unit::Times)]);
     }
     section.tables.push(table);
-    section.plots.push(Plot::Bars { title: "Bytes for an event".to_owned(), unit: Unit::Bytes, bars });
+    section.plots.push(Plot::Bars {
+        title: "Bytes for an event".to_owned(),
+        unit: Unit::Bytes,
+        bars,
+    });
     Ok(section)
 }
 

@@ -182,7 +182,8 @@ async fn read(ground: Arc<Ground>, stream: String, times: usize) -> Result<Vec<f
 async fn space(ground: Arc<Ground>) -> Result<f64> {
     let mut connection = connect_to(&ground).await?;
     let query = sqlx::query_scalar(include_str!("sql/mariadb_space.sql"));
-    let bytes: u64 = query.bind(format!("{}/%", database(&ground)?)).fetch_one(&mut connection).await?;
+    let bytes: u64 =
+        query.bind(format!("{}/%", database(&ground)?)).fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(bytes as f64)
 }

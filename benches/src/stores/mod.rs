@@ -111,8 +111,7 @@ pub(crate) struct Ceiling {
 }
 
 /// Reads a stream so often, as the store has written it; gives the seconds of each reading.
-pub(crate) type PlainRead =
-    fn(Arc<Ground>, String, usize) -> BoxFuture<'static, Result<Vec<f64>>>;
+pub(crate) type PlainRead = fn(Arc<Ground>, String, usize) -> BoxFuture<'static, Result<Vec<f64>>>;
 
 pub(crate) type Space = fn(Arc<Ground>) -> BoxFuture<'static, Result<f64>>;
 

@@ -58,9 +58,8 @@ impl Opened {
 
 /// The store at a URL.
 pub(crate) async fn open_url(url: &str) -> Result<connect::Opened> {
-    let backends = Backends::memory()
-        .with(chat_store_sql::backends())
-        .with(chat_store_redis::backends());
+    let backends =
+        Backends::memory().with(chat_store_sql::backends()).with(chat_store_redis::backends());
     Ok(backends.open(url).await?)
 }
 

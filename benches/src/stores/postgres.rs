@@ -60,7 +60,7 @@ pub(super) const OFF: Subject = Subject {
     name: "PostgreSQL off",
     loses: "nothing when the process crashes; when the server or the machine does, about the last \
             second (three times `wal_writer_delay`, 0.6 s; `synchronous_commit=off`)",
-    parameters: "durability=off",
+    parameters: "durability=server&options=-c%20synchronous_commit%3Doff",
     ceilings: &[
         Ceiling {
             role: Role::Batched,

@@ -111,7 +111,8 @@ fn per_second(text: &str) -> Option<f64> {
 
 async fn bare(ground: Arc<Ground>, time: Duration, callers: usize) -> Result<f64> {
     if ground.kind == Kind::RedisCluster {
-        let connection = ClusterClient::new([ground.place.as_str()])?.get_async_connection().await?;
+        let connection =
+            ClusterClient::new([ground.place.as_str()])?.get_async_connection().await?;
         return call(connection, &ground, time, callers).await;
     }
     call(connect(&ground.place).await?, &ground, time, callers).await
@@ -164,7 +165,8 @@ fn envelope(version: i64) -> String {
 async fn read(ground: Arc<Ground>, _stream: String, times: usize) -> Result<Vec<f64>> {
     let key = format!("{}:bare:read", ground.namespace);
     if ground.kind == Kind::RedisCluster {
-        let connection = ClusterClient::new([ground.place.as_str()])?.get_async_connection().await?;
+        let connection =
+            ClusterClient::new([ground.place.as_str()])?.get_async_connection().await?;
         return read_key(connection, &key, times).await;
     }
     read_key(connect(&ground.place).await?, &key, times).await

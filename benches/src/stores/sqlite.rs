@@ -199,6 +199,7 @@ fn read(ground: &Arc<Ground>, stream: &str, times: usize) -> Result<Vec<f64>> {
 
 fn space(ground: &Arc<Ground>) -> Result<f64> {
     let connection = Connection::open(&ground.place)?;
-    let pages: f64 = connection.query_row(include_str!("sql/sqlite_space.sql"), [], |row| row.get(0))?;
+    let pages: f64 =
+        connection.query_row(include_str!("sql/sqlite_space.sql"), [], |row| row.get(0))?;
     Ok(pages)
 }
