@@ -21,3 +21,4 @@ mod world;
 pub use cli::Args;
 pub use questions::run;
 pub use roles::play;
+pub use stores::From;
