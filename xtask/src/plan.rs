@@ -42,8 +42,11 @@ const ADVISORIES_APART: &str = "security advisories are no part of this: they ne
 /// The tests take their size from the environment: `CHAT_SOAK=1` asks for the long form,
 /// `CHAT_KIT_CASES` is the number of random histories for each model check, and `CHAT_SOAK_ROUND`
 /// (1, 2, …) goes into the seed, so that no two rounds are the same.
-const SOAKS: &[&[&str]] =
-    &[&["test", "--release", "--locked", "-p", "chat-core", "--features", "testkit"]];
+const SOAKS: &[&[&str]] = &[
+    &["test", "--release", "--locked", "-p", "chat-core", "--features", "testkit"],
+    &["test", "--release", "--locked", "-p", "chat-store-sql", "--all-features"],
+    &["test", "--release", "--locked", "-p", "chat-store-redis"],
+];
 
 /// Runs a command; `false` if a step failed.
 ///
