@@ -49,8 +49,10 @@ pub struct RedisConfig {
     /// Prefix of the keys, `chat` by default. Stores with different namespaces on one server never
     /// see each other.
     pub namespace: Namespace,
-    /// How many partitions a namespace gets that is not there yet, 16 by default and at most
-    /// [`RedisConfig::MAX_PARTITIONS`]. `None` takes the default, or what the namespace has.
+    /// How many partitions a namespace gets that is not there yet, at most
+    /// [`RedisConfig::MAX_PARTITIONS`]. `None` takes what the namespace has, or 1 on one server,
+    /// where all callers then share one group (twice as many appends a second as with 16 partitions),
+    /// and 16 on a cluster, so that several nodes take part. It cannot change later.
     /// A number that differs from what the namespace has is an error.
     pub partitions: Option<NonZero<u32>>,
     /// What an acknowledged append survives, [`RedisDurability::AsTheServer`] by default.
@@ -129,8 +131,10 @@ impl fmt::Debug for Secret {
 impl RedisConfig {
     /// Most partitions of a namespace.
     pub const MAX_PARTITIONS: u32 = 4_096;
-    /// Partitions of a namespace, unless said otherwise.
-    pub const DEFAULT_PARTITIONS: u32 = 16;
+    /// Partitions of a namespace on one server, unless said otherwise.
+    pub const SERVER_PARTITIONS: u32 = 1;
+    /// Partitions of a namespace on a cluster, unless said otherwise.
+    pub const CLUSTER_PARTITIONS: u32 = 16;
 
     /// This server, with every default.
     #[must_use]

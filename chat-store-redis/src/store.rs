@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::appender::Appender;
 use crate::bus::Bus;
-use crate::config::{RedisConfig, Tls};
+use crate::config::{RedisConfig, Tls, Topology};
 use crate::connection::{Connection, RunError};
 use crate::durability::ServerDurability;
 use crate::error::{ConnectError, Step};
@@ -175,7 +175,11 @@ async fn join(
     scripts: &Scripts,
     config: &RedisConfig,
 ) -> Result<(u32, Epoch), StoreError> {
-    let wanted = config.partitions.map_or(RedisConfig::DEFAULT_PARTITIONS, std::num::NonZero::get);
+    let default = match config.topology {
+        Topology::Server => RedisConfig::SERVER_PARTITIONS,
+        Topology::Cluster => RedisConfig::CLUSTER_PARTITIONS,
+    };
+    let wanted = config.partitions.map_or(default, std::num::NonZero::get);
     if wanted > RedisConfig::MAX_PARTITIONS {
         let what =
             format!("{wanted} partitions, at most {} are allowed", RedisConfig::MAX_PARTITIONS);

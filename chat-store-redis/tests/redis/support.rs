@@ -15,7 +15,7 @@ pub(crate) struct Place {
 impl Place {
     /// On the shared server.
     pub(crate) fn on_one_server() -> Self {
-        Self::at(&variable("CHAT_TEST_REDIS"), Topology::Server)
+        Self::at(&variable("CHAT_TEST_REDIS"), Topology::Server).with_partitions(4)
     }
 
     /// On the shared cluster.
