@@ -16,6 +16,7 @@ mod bus;
 mod contract;
 mod crash;
 mod host;
+mod plans;
 mod processes;
 mod readable;
 mod roles;
