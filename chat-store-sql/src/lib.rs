@@ -18,6 +18,8 @@ pub mod mysql;
 mod polling;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod recent;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
