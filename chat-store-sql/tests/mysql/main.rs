@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../shared/authority.rs"]
+mod authority;
 mod contract;
 mod grants;
 mod host;
@@ -17,4 +19,5 @@ mod readable;
 mod scenarios;
 mod starting;
 mod support;
+mod tls;
 mod writers;

@@ -11,6 +11,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../shared/authority.rs"]
+mod authority;
 mod broken;
 mod bus;
 mod contract;
@@ -22,4 +24,5 @@ mod readable;
 mod roles;
 mod scenarios;
 mod support;
+mod tls;
 mod writers;

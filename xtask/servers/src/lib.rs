@@ -40,6 +40,7 @@ pub mod program;
 mod programs;
 mod redis;
 mod server;
+mod tls;
 mod wire;
 
 pub use cluster::RedisCluster;
@@ -48,3 +49,4 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use programs::places;
 pub use redis::{Fsync, Redis};
+pub use tls::Identity;
