@@ -9,6 +9,7 @@
 )]
 
 mod contract;
+mod flushed;
 mod grants;
 mod host;
 mod killed;
