@@ -14,6 +14,8 @@
 mod backends;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod parts;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod polling;
 #[cfg(feature = "postgres")]

@@ -98,10 +98,15 @@ impl SignalTable for Signals {
     async fn prune(&self, id: u64) -> Result<(), StoreError> {
         let store = self.store()?;
         let mut connection = acquire(store.pool()).await?;
-        let prune = &store.sql().signals_prune;
-        let values = Values::new().with(id);
-        let pruned = store.session(&mut connection).execute(prune, values, Step::Commit).await;
-        settled(&mut connection, pruned)
+        // In pieces, as a large removal would keep its locks for long.
+        for _ in 0..MOST_PIECES {
+            let (prune, values) = (&store.sql().signals_prune, Values::new().with(id));
+            let pruned = store.session(&mut connection).done(prune, values, Step::Commit).await;
+            if settled(&mut connection, pruned)?.rows_affected() < PIECE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn interval(&self) -> Duration {
@@ -161,6 +166,9 @@ fn read(rows: &[MySqlRow]) -> Result<Vec<(u64, Signal)>, StoreError> {
 }
 
 const ROWS_AT_ONCE: usize = 1_000;
+/// As many as `signals_prune.sql` removes at once.
+const PIECE: u64 = 10_000;
+const MOST_PIECES: u32 = 100;
 const FEW_ROWS: usize = 16;
 /// The largest row.
 const ROW_BYTES: usize = SignalBody::MAX_EPHEMERAL_BYTES + 512;

@@ -1,6 +1,7 @@
 //! Connections and statements: every connection has the session that the SQL counts on, every
 //! statement has a time limit.
 
+use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,21 @@ use super::config::MysqlConfig;
 use super::error::{Failure, Step};
 
 /// Makes connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Connector {
     options: MySqlConnectOptions,
     session: Arc<str>,
     connect_timeout: Duration,
     pub(super) statement_timeout: Duration,
+}
+
+/// Without the options, which hold the password.
+impl Debug for Connector {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connector {
@@ -119,7 +129,7 @@ impl<'c> Session<'c> {
         self.done(sql, values, step).await.map(|done| done.last_insert_id())
     }
 
-    async fn done(
+    pub(super) async fn done(
         &mut self,
         sql: &Arc<str>,
         values: Values,

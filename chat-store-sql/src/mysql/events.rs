@@ -25,7 +25,11 @@ impl EventStore for MysqlStore {
         if appends.is_empty() {
             return Vec::new();
         }
-        self.queue().append(appends).await
+        let mut answers = Vec::with_capacity(appends.len());
+        for appends in crate::parts::in_parts(appends) {
+            answers.extend(self.queue().append(appends).await);
+        }
+        answers
     }
 
     async fn read_stream(
@@ -56,7 +60,11 @@ impl EventStore for MysqlStore {
             return Err(StoreError::Invalid { what });
         }
         let values = Values::new().with(after.0);
+        let known = self.flushed().known();
         let (events, head) = self.page(&self.sql().read_log, values, limit, None).await?;
+        if head < known {
+            self.flushed().forget();
+        }
         let next = events.last().map_or(after, |event| event.position);
         Ok(LogPage { events, next, head: Position(head) })
     }
@@ -72,7 +80,9 @@ impl EventStore for MysqlStore {
         let find = &self.sql().find_event;
         let rows = self.session(&mut connection).rows(find, values, Step::Read).await;
         let rows = settled(&mut connection, rows)?;
-        rows.first().map(|row| event(row, Some(stream))).transpose()
+        let found = rows.first().map(|row| event(row, Some(stream))).transpose()?;
+        self.stands(&mut connection, found.as_ref()).await?;
+        Ok(found)
     }
 
     async fn heads(&self, streams: &[StreamId]) -> Result<Vec<Version>, StoreError> {
@@ -134,14 +144,31 @@ impl MysqlStore {
         };
         let read = limited(self.statement_timeout(), Step::Read, reading).await;
         settled(&mut connection, read)?;
+        let head = head.unwrap_or(Ok(0)).map_err(|what| corrupt("the end of the log", what))?;
+        let events: Vec<_> = events.into_iter().collect::<Result<_, _>>()?;
         // The connection reads the rest before its next use. Where that may be much, a new
         // connection is cheaper.
         let left = (asked - events.len()).saturating_mul(bytes / events.len().max(1));
         if bytes >= limit.bytes && left > LARGEST_REST {
             connection.close_on_drop();
+            drop(connection);
+            connection = acquire(self.pool()).await?;
         }
-        let head = head.unwrap_or(Ok(0)).map_err(|what| corrupt("the end of the log", what))?;
-        Ok((events.into_iter().collect::<Result<_, _>>()?, head))
+        let newest = events.iter().max_by_key(|event| event.position);
+        self.stands(&mut connection, newest).await?;
+        Ok((events, head))
+    }
+
+    /// Waits until a crash of the server can take back nothing up to an event.
+    async fn stands(
+        &self,
+        connection: &mut PoolConnection<MySql>,
+        event: Option<&Arc<RecordedEvent>>,
+    ) -> Result<(), StoreError> {
+        let Some(event) = event else { return Ok(()) };
+        let mut session = self.session(connection);
+        let stands = self.flushed().wait(&mut session, event.position.0).await;
+        settled(connection, stands)
     }
 }
 
