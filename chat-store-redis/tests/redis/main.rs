@@ -10,6 +10,8 @@
 
 mod bus;
 mod contract;
+mod durable;
 mod scenarios;
 mod servers;
 mod support;
+mod writers;

@@ -10,6 +10,7 @@
 )]
 
 mod contract;
+mod durable;
 mod grants;
 mod host;
 mod killed;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use chat_core::ports::{EventStore, Expected, PageLimit};
+use chat_core::Namespace;
+use chat_core::ports::{EventStore, EventStoreExt as _, Expected};
 use chat_core::testkit::audit::audit_all;
-use chat_core::testkit::fixture::{event, multi, read_all, single, stream};
-use chat_core::{PartitionId, Position, StreamId};
+use chat_core::testkit::crowd;
+use chat_core::testkit::fixture::{event, multi, single, stream};
 use chat_store_sql::mysql::MysqlStore;
+use sqlx::Connection as _;
 use tokio::task::JoinSet;
 
 use crate::support::Place;
@@ -19,50 +21,51 @@ async fn handles(place: &Place) -> Vec<MysqlStore> {
     handles
 }
 
-/// Reads the log as it grows until so many events were met.
-async fn follow(store: MysqlStore, total: usize) -> Vec<(Position, StreamId, u64)> {
-    let (mut seen, mut after) = (Vec::new(), Position::ZERO);
-    while seen.len() < total {
-        let page = store.read_log(PartitionId(0), after, PageLimit::events(50)).await.unwrap();
-        after = page.next;
-        seen.extend(page.events.iter().map(|e| (e.position, e.stream.clone(), e.version.0)));
-        tokio::task::yield_now().await;
-    }
-    seen
-}
+const HELD_BACK: u64 = 10;
 
+/// Everybody stands still between taking a position and the commit, each time for another while;
+/// and a host takes its place in the log and commits only when another append waits for a lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thirty_two_writers_on_one_chat_and_on_many_lose_nothing() {
-    const EACH: u64 = 40;
-    const WRITERS: u64 = 32;
-    let place = Place::new();
-    let handles = handles(&place).await;
-    let total = usize::try_from(WRITERS * EACH).unwrap();
-    let reading = tokio::spawn(follow(place.open().await, total));
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let store = handles[usize::try_from(writer % 4).unwrap()].clone();
-        writers.spawn(async move {
-            for number in 0..EACH {
-                let name = match number % 2 {
-                    0 => stream("chat/shared"),
-                    _ => stream(&format!("chat/{writer}")),
-                };
-                let append = single(&name, Expected::Any, vec![event(writer * 1_000 + number)]);
-                let appended = store.append(&[append]).await.pop().unwrap().unwrap();
-                assert!(!appended.repeat);
-            }
-        });
+async fn writers_in_four_processes_lose_nothing_and_a_reader_misses_nothing() {
+    if let Some(part) = test_servers::part() {
+        let (namespace, process) = part.split_once(' ').unwrap();
+        let place = Place::named(Namespace::new(namespace).unwrap());
+        return crowd::write(&place.open().await.events(), process.parse().unwrap()).await;
     }
-    writers.join_all().await;
-    let reading = tokio::time::timeout(std::time::Duration::from_secs(120), reading);
-    let seen = reading.await.expect("the reader meets every event").unwrap();
-    let again = follow(place.open().await, total).await;
-    assert_eq!(seen, again, "the reader met another log");
-    let shared = read_all(&handles[0], &stream("chat/shared")).await;
-    assert_eq!(shared.len(), total / 2);
-    let store: Arc<dyn EventStore> = Arc::new(handles[1].clone());
-    assert_eq!(audit_all(&store).await, total);
+    let place = Place::new();
+    let (store, mut connection) = (place.open().await, place.raw().await);
+    let dawdle = "CREATE TRIGGER {ns}_dawdle AFTER INSERT ON {ns}_events
+                  FOR EACH ROW DO SLEEP(RAND() * 0.004)";
+    let dawdle = sqlx::AssertSqlSafe(place.sql(dawdle));
+    sqlx::raw_sql(dawdle).execute(&mut connection).await.unwrap();
+    let others = usize::try_from(2 * HELD_BACK).unwrap();
+    let reading = tokio::spawn(crowd::follow(place.open().await.events(), others));
+    let test = "writers::writers_in_four_processes_lose_nothing_and_a_reader_misses_nothing";
+    let part = |process| format!("{} {process}", place.namespace());
+    let start = |process| test_servers::again(test, &part(process)).unwrap().spawn().unwrap();
+    let children: Vec<_> = (0..crowd::PROCESSES).map(start).collect();
+    for number in 0..HELD_BACK {
+        let append = |id| single(&stream("chat/shared"), Expected::Any, vec![event(id)]);
+        // A deadlock may end a transaction; then it is begun again.
+        let transaction = loop {
+            let mut transaction = connection.begin().await.unwrap();
+            match store.append_in(&mut transaction, append(1_000_000_000 + number)).await {
+                Ok(_) => break transaction,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        };
+        let behind = tokio::spawn({
+            let (store, append) = (store.clone(), append(2_000_000_000 + number));
+            async move { store.append_one(append).await.unwrap() }
+        });
+        place.wait_for_a_waiting_append().await;
+        transaction.commit().await.unwrap();
+        behind.await.unwrap();
+    }
+    reading.await.unwrap();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ mod broken;
 mod bus;
 mod contract;
 mod crash;
+mod durable;
 mod host;
 mod processes;
 mod readable;

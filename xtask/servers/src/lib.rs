@@ -29,6 +29,7 @@
 //! it. `initdb` is the one beside `postgres`.
 
 mod account;
+mod again;
 mod cluster;
 mod home;
 mod kept;
@@ -41,6 +42,7 @@ mod redis;
 mod server;
 mod wire;
 
+pub use again::{again, part};
 pub use cluster::RedisCluster;
 pub use kept::Kept;
 pub use mariadb::MariaDb;
