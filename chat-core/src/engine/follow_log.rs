@@ -22,7 +22,9 @@ use crate::event::RecordedEvent;
 use crate::id::{
     ChatId, Checkpoint, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
 };
-use crate::ports::{BusItem, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet, ViewId};
+use crate::ports::{
+    BusItem, LOG_TOPIC, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet, ViewId,
+};
 
 /// Where the log has been followed to, and who waits for it.
 #[derive(Debug)]
@@ -488,5 +490,5 @@ fn checkpoint_view(partition: PartitionId) -> Result<ViewId, ChatError> {
 }
 
 fn log_topic() -> Option<Topic> {
-    Topic::new("log").ok()
+    Topic::new(LOG_TOPIC).ok()
 }

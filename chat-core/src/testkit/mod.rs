@@ -29,7 +29,6 @@
 )]
 
 pub mod audit;
-pub mod crowd;
 pub mod durable;
 pub mod event_bus;
 pub mod event_store;
@@ -39,6 +38,7 @@ mod harness_bus;
 mod harness_view;
 pub mod llm;
 pub mod model;
+pub mod processes;
 mod run;
 pub mod scenarios;
 mod under_faults;

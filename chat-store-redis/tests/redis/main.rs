@@ -14,4 +14,3 @@ mod durable;
 mod scenarios;
 mod servers;
 mod support;
-mod writers;

@@ -1,10 +1,12 @@
 //! Servers that are killed, emptied, trimmed, or set up so that they would lose history. Each test
 //! has a server of its own.
 
+use std::sync::{Arc, Mutex};
+
 use chat_core::ports::{
     Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError,
 };
-use chat_core::testkit::fixture::{event, read_all, single, stream, write_each};
+use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
 use chat_core::{PartitionId, StreamId, Version};
 use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Topology};
 use test_servers::{Fsync, Redis};
@@ -165,4 +167,44 @@ async fn trimmed_history_is_an_error_and_versions_go_on() {
     server.command(&["DEL", &key]).unwrap();
     let page = store.read_stream(&name, Direction::Backward, Version::MAX, limit).await;
     assert!(matches!(page, Err(StoreError::Corrupt { .. })), "{page:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_over_several_handles_lose_nothing_and_readers_miss_nothing() {
+    let (_server, place) = start(Fsync::Always);
+    let handles = [place.open().await, place.open().await, place.open().await, place.open().await];
+    let heard = Arc::new(Mutex::new(0));
+    let mut writers = JoinSet::new();
+    for writer in 0..32_u64 {
+        let (store, heard) = (handles[usize::try_from(writer % 4).unwrap()].clone(), heard.clone());
+        writers.spawn(async move {
+            for number in 0..30 {
+                let name = match number % 2 {
+                    0 => stream("one"),
+                    _ => stream(&format!("chat/{writer}")),
+                };
+                let append = single(&name, Expected::Any, vec![event(writer * 1_000 + number)]);
+                assert!(!store.append_one(append).await.unwrap().repeat);
+                *heard.lock().unwrap() += 1;
+            }
+        });
+    }
+    let store = place.open().await;
+    let mut seen = [chat_core::Position::ZERO; 2];
+    let mut count = 0;
+    while count < 32 * 30 {
+        for (partition, after) in (0..).map(PartitionId).zip(&mut seen) {
+            let page = store.read_log(partition, *after, PageLimit::events(17)).await.unwrap();
+            (count, *after) = (count + page.events.len(), page.next);
+        }
+        tokio::task::yield_now().await;
+    }
+    writers.join_all().await;
+    assert_eq!(*heard.lock().unwrap(), 32 * 30);
+    let mut logged = 0;
+    for partition in [0, 1].map(PartitionId) {
+        logged += read_log(&store, partition, 1_000).await.len();
+    }
+    assert_eq!((count, logged), (32 * 30, 32 * 30));
+    assert_eq!(read_all(&store, &stream("one")).await.len(), 32 * 15);
 }

@@ -29,7 +29,7 @@ impl Place {
 
     /// The same place in another process.
     pub(crate) fn named(namespace: Namespace) -> Self {
-        Self { url: shared_server(), namespace }
+        Self { namespace, ..Self::new() }
     }
 
     /// Returns when some append comes that cannot pass, as somebody else has the end of the log.

@@ -1,56 +1,91 @@
 //! Several handles, as several processes have them, that write at the same time.
 
-use chat_core::ports::{Append, EventStore as _, EventStoreExt as _, Expected, StoreError};
-use chat_core::testkit::crowd;
-use chat_core::testkit::fixture::{event, events, multi, read_all, single, stream, write};
-use chat_core::{Namespace, Version};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chat_core::ports::{EventStore, EventStoreExt as _, Expected, PageLimit, StoreError};
+use chat_core::testkit::fixture::{event, events, read_all, single, stream, write};
+use chat_core::testkit::processes::write_in_opposite_orders;
+use chat_core::{PartitionId, Position, Version};
 use chat_store_sql::postgres::PostgresStore;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Place, execute, url};
+use crate::support::{PATIENCE, Place, execute, url};
 
 const HANDLES: u64 = 4;
+const WRITERS: u64 = 8;
+const APPENDS: u64 = 25;
 const HELD_BACK: u64 = 10;
+const TOTAL: usize = (HANDLES * WRITERS * APPENDS * 2) as usize;
 
-/// Everybody stands still between taking a position and the commit, each time for another while;
-/// and a host takes its place in the log and commits only when another append waits behind it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_in_four_processes_lose_nothing_and_a_reader_misses_nothing() {
-    if let Some(part) = test_servers::part() {
-        let (namespace, process) = part.split_once(' ').unwrap();
-        let place = Place::named(Namespace::new(namespace).unwrap());
-        return crowd::write(&place.open().await.events(), process.parse().unwrap()).await;
+/// Reads the log from the start until it has met this many events.
+async fn follow(store: PostgresStore, total: usize) -> Vec<chat_core::EventId> {
+    let mut after = Position::ZERO;
+    let mut seen = Vec::new();
+    while seen.len() < total {
+        let page = store.read_log(PartitionId(0), after, PageLimit::events(13)).await.unwrap();
+        assert!(page.events.windows(2).all(|pair| pair[0].position < pair[1].position));
+        after = page.next;
+        seen.extend(page.events.iter().map(|event| event.event.id));
+        tokio::task::yield_now().await;
     }
+    seen
+}
+
+/// To the chat that all share, and to one of its own where it must know the version.
+async fn write_all(store: PostgresStore, writer: u64) {
+    let own = stream(&format!("chat/own/{writer}"));
+    for number in 0..APPENDS {
+        let id = (writer * APPENDS + number) * 2;
+        let appends = [
+            single(&stream("chat/shared"), Expected::Any, vec![event(id)]),
+            single(&own, Expected::Exactly(Version(number)), vec![event(id + 1)]),
+        ];
+        for answer in store.append(&appends).await {
+            assert!(!answer.unwrap().repeat);
+        }
+    }
+}
+
+/// Thirty-two writers on one chat and on many, with commits held back in between: nothing is lost,
+/// nothing is there twice, and a reader of the log misses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_several_handles_lose_nothing_and_a_reader_misses_nothing() {
     let place = Place::new();
-    let (store, ns) = (place.open().await, place.namespace());
-    execute(&format!(
-        "CREATE FUNCTION {ns}_dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN PERFORM pg_sleep(random() * 0.01); RETURN NULL; END $$;
-         CREATE TRIGGER dawdle AFTER INSERT ON {ns}_events
-         FOR EACH STATEMENT EXECUTE FUNCTION {ns}_dawdle()"
-    ))
-    .await;
-    let others = usize::try_from(2 * HELD_BACK).unwrap();
-    let reading = tokio::spawn(crowd::follow(place.open().await.events(), others));
-    let test = "writers::writers_in_four_processes_lose_nothing_and_a_reader_misses_nothing";
-    let start = |process| test_servers::again(test, &format!("{ns} {process}")).unwrap().spawn();
-    let children: Vec<_> = (0..crowd::PROCESSES).map(|process| start(process).unwrap()).collect();
+    let reader = tokio::spawn(follow(place.open().await, TOTAL + 2 * HELD_BACK as usize));
+    let mut tasks = tokio::task::JoinSet::new();
+    for handle in 0..HANDLES {
+        let store = place.open().await;
+        for writer in 0..WRITERS {
+            tasks.spawn(write_all(store.clone(), handle * WRITERS + writer));
+        }
+    }
+    // A host that takes its place in the log and commits only when another append waits behind it.
+    let store = place.open().await;
     let mut connection = PgConnection::connect(&url()).await.unwrap();
     for number in 0..HELD_BACK {
         let append = |id| single(&stream("chat/shared"), Expected::Any, vec![event(id)]);
         let mut transaction = connection.begin().await.unwrap();
-        store.append_in(&mut transaction, append(1_000_000_000 + number)).await.unwrap();
+        store.append_in(&mut transaction, append(1_000_000 + number)).await.unwrap();
         let behind = tokio::spawn({
-            let (store, append) = (store.clone(), append(2_000_000_000 + number));
+            let (store, append) = (store.clone(), append(2_000_000 + number));
             async move { store.append_one(append).await.unwrap() }
         });
         place.wait_for_a_waiting_append().await;
         transaction.commit().await.unwrap();
         behind.await.unwrap();
     }
-    reading.await.unwrap();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    let seen = tokio::time::timeout(PATIENCE, reader).await.expect("every event is met").unwrap();
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), TOTAL + 2 * HELD_BACK as usize);
+    let shared = read_all(&store, &stream("chat/shared")).await;
+    assert_eq!(shared.len(), TOTAL / 2 + 2 * HELD_BACK as usize);
+    assert!((1..).zip(&shared).all(|(version, event)| event.version == Version(version)));
+    for writer in 0..HANDLES * WRITERS {
+        let own = stream(&format!("chat/own/{writer}"));
+        assert_eq!(store.head(&own).await.unwrap(), Version(APPENDS));
     }
 }
 
@@ -113,36 +148,14 @@ async fn a_head_that_another_handle_moved_is_noticed() {
     assert_eq!(one.head(&stream("chat/b")).await.unwrap(), Version(4));
 }
 
-/// Appends over several streams in opposite orders never block each other for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opposite_orders_of_streams_do_not_deadlock() {
+async fn appends_to_several_streams_in_opposite_orders_never_meet_a_deadlock() {
     let place = Place::new();
-    let rounds: u64 = if std::env::var_os("CHAT_SOAK").is_some() { 2_500 } else { 50 };
-    let mut tasks = tokio::task::JoinSet::new();
-    for writer in 0..HANDLES {
-        let store = place.open().await;
-        tasks.spawn(async move {
-            let (one, two) = (stream("1/{k}"), stream("2/{k}"));
-            for round in 0..rounds {
-                let id = (writer * rounds + round) * 2;
-                let mut writes = vec![
-                    (&one, Expected::Any, events([id])),
-                    (&two, Expected::Any, events([id + 1])),
-                ];
-                if writer % 2 == 1 {
-                    writes.reverse();
-                }
-                let append: Append = multi(writes, vec![]);
-                assert!(!store.append_one(append).await.unwrap().repeat);
-            }
-        });
+    let mut handles: Vec<Arc<dyn EventStore>> = Vec::new();
+    for _ in 0..HANDLES {
+        handles.push(place.open().await.events());
     }
-    while let Some(task) = tasks.join_next().await {
-        task.unwrap();
-    }
-    let store = place.open().await;
-    let heads = store.heads(&[stream("1/{k}"), stream("2/{k}")]).await.unwrap();
-    assert_eq!(heads, [Version(HANDLES * rounds); 2]);
+    write_in_opposite_orders(&handles).await;
 }
 
 /// What the database refuses for the moment is tried again inside.

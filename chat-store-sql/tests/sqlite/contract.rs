@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chat_core::Namespace;
-use chat_core::ports::{EventStore, ViewStore};
-use chat_core::testkit::{Answers, StoreHarness, UnderFaults, ViewHarness};
+use chat_core::ports::{EventBus, EventStore, ViewStore};
+use chat_core::testkit::{Answers, BusHarness, Signals, StoreHarness, UnderFaults, ViewHarness};
 use chat_store_sql::sqlite::SqliteStore;
 
 use crate::support::Place;
@@ -57,6 +57,29 @@ impl ViewHarness for Harness {
     fn answers(&self) -> Answers {
         Answers::Certain
     }
+}
+
+#[async_trait]
+impl BusHarness for Harness {
+    async fn open(&self) -> Arc<dyn EventBus> {
+        self.0.open().await.bus()
+    }
+
+    fn signals(&self) -> Signals {
+        Signals::Arrive
+    }
+}
+
+mod bus {
+    use std::future::ready;
+
+    chat_core::event_bus_tests!(|| ready(super::Harness::new()));
+}
+
+mod bus_under_faults {
+    use std::future::ready;
+
+    chat_core::event_bus_tests!(|| ready(super::faulty()));
 }
 
 mod events {

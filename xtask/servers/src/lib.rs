@@ -29,7 +29,6 @@
 //! it. `initdb` is the one beside `postgres`.
 
 mod account;
-mod again;
 mod cluster;
 mod home;
 mod kept;
@@ -37,12 +36,12 @@ mod mariadb;
 mod port;
 mod postgres;
 mod process;
+pub mod program;
 mod programs;
 mod redis;
 mod server;
 mod wire;
 
-pub use again::{again, part};
 pub use cluster::RedisCluster;
 pub use kept::Kept;
 pub use mariadb::MariaDb;
