@@ -11,6 +11,7 @@
 #[path = "../shared/authority.rs"]
 mod authority;
 mod contract;
+mod durable;
 mod flushed;
 mod grants;
 mod host;

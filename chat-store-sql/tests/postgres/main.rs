@@ -17,6 +17,7 @@ mod broken;
 mod bus;
 mod contract;
 mod crash;
+mod durable;
 mod host;
 mod plans;
 mod processes;
