@@ -18,7 +18,8 @@ use crate::url::{self, ConfigError};
 /// - `rediss://` and `rediss+cluster://`: the same over TLS (with the feature `tls`).
 ///
 /// The parameters: `namespace`, `partitions`, `durability` (`server` or `always`),
-/// `connect_timeout_ms`, `timeout_ms`, `patience_ms`. A character of a user's name or password that
+/// `replicas`, `replica_sync` (`memory` or `disk`), `replica_timeout_ms`, `connect_timeout_ms`,
+/// `timeout_ms`, `patience_ms`. A character of a user's name or password that
 /// means something in a URL is written as `%` and two digits.
 ///
 /// ```
@@ -57,6 +58,25 @@ pub struct RedisConfig {
     pub partitions: Option<NonZero<u32>>,
     /// What an acknowledged append survives, [`RedisDurability::AsTheServer`] by default.
     pub durability: RedisDurability,
+    /// How many replicas must have an append, or a batch of views, before it is acknowledged; 0 by
+    /// default. What is acknowledged then survives that a replica takes its master's place, if the
+    /// cluster (or the operator) chooses one that has it: with one replica for each master, 1 is
+    /// enough; with more, name all that may be promoted.
+    ///
+    /// | `replicas` | what is acknowledged is lost when |
+    /// |---|---|
+    /// | 0 | a replica is promoted that lacks what its master had not sent yet |
+    /// | n | the master and n replicas are lost together, or one is promoted that was not of the n |
+    ///
+    /// Where fewer have it after [`replica_timeout`](Self::replica_timeout), the answer is
+    /// [`OutcomeUnknown`](chat_core::ports::StoreError::OutcomeUnknown): it is written, but may be
+    /// lost with the master. Repeating it with the same ids waits again. Readers may see an event
+    /// before the replicas have it, so a promoted replica still begins a new epoch.
+    pub replicas: u32,
+    /// What a replica must have done with it, [`ReplicaSync::Memory`] by default.
+    pub replica_sync: ReplicaSync,
+    /// How long to wait for the replicas, 1 s by default.
+    pub replica_timeout: Duration,
     /// How long making a connection may take, 5 s by default.
     pub connect_timeout: Duration,
     /// How long an answer may take, 30 s by default. After it, the outcome of an append is unknown.
@@ -106,6 +126,21 @@ pub enum RedisDurability {
     FsyncAlways,
 }
 
+/// What a replica must have done before it counts in [`RedisConfig::replicas`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReplicaSync {
+    /// It has the data in memory (`WAIT`). Lost if the machines of the master and of the replicas
+    /// crash together, unless they sync always.
+    #[default]
+    Memory,
+    /// The server and the replicas have flushed it to their disks (`WAITAOF`), whatever their
+    /// `appendfsync` is. All of their machines may crash together. Needs Redis 7.2 or Valkey, and
+    /// `appendonly yes`. With `appendfsync everysec` an answer takes up to two seconds, so
+    /// [`RedisConfig::replica_timeout`] must be longer.
+    Disk,
+}
+
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -149,6 +184,9 @@ impl RedisConfig {
             namespace: Namespace::default(),
             partitions: None,
             durability: RedisDurability::default(),
+            replicas: 0,
+            replica_sync: ReplicaSync::default(),
+            replica_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             patience: Duration::from_secs(10),
@@ -211,6 +249,21 @@ impl RedisConfig {
     #[must_use]
     pub fn with_durability(mut self, durability: RedisDurability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Sets how many replicas must have what is acknowledged, and what they must have done with it.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: u32, sync: ReplicaSync) -> Self {
+        self.replicas = replicas;
+        self.replica_sync = sync;
+        self
+    }
+
+    /// Sets how long to wait for the replicas.
+    #[must_use]
+    pub fn with_replica_timeout(mut self, timeout: Duration) -> Self {
+        self.replica_timeout = timeout;
         self
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat_core::Epoch;
 use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
+use chat_core::{Epoch, PartitionId};
 use redis::{Cmd, Value};
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use crate::durability::ServerDurability;
 use crate::error::{ConnectError, Step};
 use crate::incarnation::{FORMAT, Incarnation, Reach, epoch, known_script};
 use crate::keys::Keys;
+use crate::replicas::Written;
 use crate::reply::{array, number};
 use crate::scripts::Scripts;
 
@@ -57,8 +58,8 @@ impl RedisStore {
             prepare_tls()?;
         }
         let connection = Connection::open(&config).await?;
-        let durability = ServerDurability::look(&connection).await?;
-        durability.check(config.durability)?;
+        let durability = ServerDurability::look(&connection, &config).await?;
+        durability.check(&config)?;
         let scripts = Scripts::new(&config.namespace);
         let (partitions, epoch) = join(&connection, &scripts, &config).await?;
         if let Some(wanted) = config.partitions.filter(|wanted| wanted.get() != partitions) {
@@ -148,12 +149,39 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
-    /// Runs a script by its digest. A server that does not know it was started since, or is
-    /// another one: it is entered first.
+    /// Runs a script by its digest.
     pub(crate) async fn run(&self, command: &Cmd, step: Step) -> Result<Value, StoreError> {
+        Ok(self.call(command, step, None).await?.answer)
+    }
+
+    /// Runs a script that changes what a partition holds, and waits for replicas if they are
+    /// wanted.
+    pub(crate) async fn write(
+        &self,
+        command: &Cmd,
+        partition: PartitionId,
+    ) -> Result<Written, StoreError> {
+        self.call(command, Step::Write, Some(partition)).await
+    }
+
+    /// A server that does not know a script was started since, or is another one: it is entered
+    /// first.
+    async fn call(
+        &self,
+        command: &Cmd,
+        step: Step,
+        written: Option<PartitionId>,
+    ) -> Result<Written, StoreError> {
         for _ in 0..ENTRIES {
-            match self.connection.run(command, step).await {
-                Ok(value) => return Ok(value),
+            let answer = match written {
+                Some(partition) => self.connection.write(command, partition).await,
+                None => {
+                    let answer = self.connection.run(command, step).await;
+                    answer.map(|answer| Written { answer, copied: Ok(()) })
+                }
+            };
+            match answer {
+                Ok(written) => return Ok(written),
                 Err(RunError::Store(error)) => return Err(error),
                 Err(RunError::UnknownScript) => {
                     let times = self.incarnation.entered().await;

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::bus::{Request, Topics};
 use crate::config::{RedisConfig, Topology};
-use crate::connection::infos;
 use crate::error::{Step, store_error};
+use crate::way::infos;
 
 /// Subscribes and unsubscribes until the store is gone.
 pub(crate) async fn run(

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -62,6 +63,32 @@ impl Redis {
         Ok(Self { server: Server::start_kept(flavour, folder)? })
     }
 
+    /// Starts a replica of this server, which flushes as this one does; returns when it has all of
+    /// its data.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't start, or doesn't get the data in two minutes.
+    pub fn start_replica(&self) -> Result<Self> {
+        let role = Role::ReplicaOf(self.server.port());
+        let replica = Self { server: Server::start(Flavour { role, ..*self.server.kind() })? };
+        wait_until("the replica doesn't reach its master", || {
+            let replication = replica.command(&["INFO", "replication"])?;
+            Ok(replication.lines().any(|line| line == "master_link_status:up"))
+        })?;
+        Ok(replica)
+    }
+
+    /// Stops the process where it is, as a machine that hangs: its connections stay.
+    pub fn pause(&mut self) {
+        self.server.signal(Signal::STOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&mut self) {
+        self.server.signal(Signal::CONT);
+    }
+
     /// Where to connect to; the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
@@ -82,6 +109,8 @@ impl Redis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Alone,
+    /// A replica of the server at that port, until it is told otherwise.
+    ReplicaOf(u16),
     /// A node of a Redis Cluster.
     Node,
 }
@@ -92,7 +121,7 @@ pub(crate) struct Flavour {
     pub(crate) role: Role,
 }
 
-/// Two seconds until a node is thought to be gone, and no wait for more replicas to copy at once.
+/// Two seconds until a node is thought to be gone.
 const NODE: &[&str] = &[
     "--cluster-enabled",
     "yes",
@@ -102,8 +131,6 @@ const NODE: &[&str] = &[
     "2000",
     "--cluster-announce-ip",
     "127.0.0.1",
-    "--repl-diskless-sync-delay",
-    "0",
 ];
 
 impl Kind for Flavour {
@@ -113,7 +140,7 @@ impl Kind for Flavour {
 
     fn ports(&self) -> Ports {
         match self.role {
-            Role::Alone => Ports::One,
+            Role::Alone | Role::ReplicaOf(_) => Ports::One,
             Role::Node => Ports::WithBus,
         }
     }
@@ -128,13 +155,15 @@ impl Kind for Flavour {
             Fsync::Always => "always",
             Fsync::EverySecond => "everysec",
         };
+        // No wait for more replicas that could copy at once.
         let server = Launch::new(REDIS_SERVER.path()?, home)?
             .words(&["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
             .word(home.data())
             .words(&["--appendonly", "yes", "--appendfsync", fsync, "--save", ""])
-            .words(&["--maxmemory-policy", "noeviction"]);
+            .words(&["--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"]);
         Ok(match self.role {
             Role::Alone => server,
+            Role::ReplicaOf(port) => server.words(&["--replicaof", "127.0.0.1", &port.to_string()]),
             Role::Node => server.words(NODE),
         })
     }
@@ -151,6 +180,24 @@ impl Kind for Flavour {
         }
     }
 }
+
+/// Waits until something holds. A server that can't answer yet is asked again.
+pub(crate) fn wait_until(not_so: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let held = holds();
+        if matches!(held, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let why = held.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
+            bail!("{not_so} in {} s{why}", PATIENCE.as_secs());
+        }
+        thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) fn url(server: &Server<Flavour>) -> String {
     format!("redis://127.0.0.1:{}", server.port())
