@@ -9,8 +9,10 @@
 )]
 
 mod bus;
+mod cluster;
 mod contract;
 mod replicas;
 mod scenarios;
 mod servers;
 mod support;
+mod work;

@@ -112,7 +112,15 @@ impl RedisCluster {
         command(node, words)
     }
 
-    fn node_mut(&mut self, index: usize) -> Result<&mut Server<Flavour>> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.nodes.iter().map(Server::port)
+    }
+
+    pub(crate) fn port(&self, index: usize) -> Result<u16> {
+        self.ports().nth(index).with_context(|| no_node(index))
+    }
+
+    pub(crate) fn node_mut(&mut self, index: usize) -> Result<&mut Server<Flavour>> {
         self.nodes.get_mut(index).with_context(|| no_node(index))
     }
 

@@ -39,6 +39,7 @@ mod process;
 mod programs;
 mod redis;
 mod server;
+mod slots;
 mod wire;
 
 pub use cluster::RedisCluster;
@@ -47,3 +48,4 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use programs::places;
 pub use redis::{Fsync, Redis};
+pub use slots::SlotMove;
