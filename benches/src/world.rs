@@ -55,7 +55,9 @@ impl World {
         let engine = &self.engine;
         let first = self.chats.len();
         let creations = (first..first + chats).map(|chat| async move {
-            let mut group = NewGroup::named(format!("chat {chat}"));
+            // By its key a chat has the same id in every run.
+            let name = format!("chat {chat}");
+            let mut group = NewGroup::named(&name).with_external_key(&name);
             for other in 1..members {
                 group = group.with_member(member(chat, other)?, Role::Member);
             }

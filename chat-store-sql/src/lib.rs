@@ -1,6 +1,6 @@
 //! Chat history and read models in SQL databases: the ports
-//! [`EventStore`](chat_core::ports::EventStore) and [`ViewStore`](chat_core::ports::ViewStore) of
-//! `chat-core`.
+//! [`EventStore`](chat_core::ports::EventStore), [`ViewStore`](chat_core::ports::ViewStore) and
+//! [`EventBus`](chat_core::ports::EventBus) of `chat-core`.
 //!
 //! | feature | database | driver |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 mod backends;
 #[cfg(feature = "mysql")]
 pub mod mysql;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod polling;
 #[cfg(feature = "postgres")]
 pub mod postgres;

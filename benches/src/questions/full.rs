@@ -3,9 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use chat_core::domain::{ChatEvent, MessageSent, encode};
 use chat_core::ports::{Append, Expected};
-use chat_core::{
-    ChatListQuery, Clock as _, EventId, HistoryQuery, NewEvent, StreamId, SystemClock, UserId,
-};
+use chat_core::{ChatId, ChatListQuery, EventId, HistoryQuery, NewEvent, StreamId, UserId};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::append::{Target, append_to};
@@ -80,18 +78,14 @@ async fn prepare(plan: &Plan, subject: &Subject, chats: usize) -> Result<World> 
     world.add_chats(LISTED, 2, Some(&person()?)).await?;
     world.add_chats(chats - LISTED, 3, None).await?;
     let store = world.opened.events()?;
+    let load = &Load::seeded(SEED);
     let ids: Vec<_> = world.chats.iter().enumerate().collect();
+    // Made in the order of the chats; only the writing is beside one another.
     let calls = ids.chunks(TOGETHER).map(|chats| {
-        let (store, load) = (store.clone(), &world.load);
+        let appends = chats.iter().map(|(chat, id)| conversation(load, *chat, id));
+        let (appends, store) = (appends.collect::<Result<Vec<_>>>(), store.clone());
         async move {
-            let mut appends = Vec::with_capacity(chats.len());
-            for (chat, id) in chats {
-                let stream = StreamId::new(format!("chat/{id}"))?;
-                let events = (1..EACH).map(|_| message(load, member(*chat, 0)?));
-                let events = events.collect::<Result<_>>()?;
-                appends.push(Append::single(stream, Expected::Any, events)?);
-            }
-            for done in store.append(&appends).await {
+            for done in store.append(&appends?).await {
                 done?;
             }
             anyhow::Ok(())
@@ -141,6 +135,13 @@ async fn measure(plan: &Plan, world: &World) -> Result<Vec<f64>> {
     Ok(values)
 }
 
+/// The messages of one chat, behind its creation.
+fn conversation(load: &Load, chat: usize, id: &ChatId) -> Result<Append> {
+    let stream = StreamId::new(format!("chat/{id}"))?;
+    let events = (1..EACH).map(|_| message(load, member(chat, 0)?));
+    Ok(Append::single(stream, Expected::Any, events.collect::<Result<_>>()?)?)
+}
+
 /// A message as the engine would store it.
 fn message(load: &Load, by: UserId) -> Result<NewEvent> {
     let sent = MessageSent {
@@ -156,7 +157,7 @@ fn message(load: &Load, by: UserId) -> Result<NewEvent> {
         id: EventId(load.uuid()),
         event_type: encoded.event_type,
         schema_version: encoded.schema_version,
-        recorded_at: SystemClock.now(),
+        recorded_at: load.now(),
         payload: encoded.payload,
         metadata: None,
     })
@@ -166,6 +167,8 @@ fn person() -> Result<UserId> {
     Ok(UserId::new("reader")?)
 }
 
+/// Of the ids and times of what fills the stores.
+const SEED: u32 = 20_260_101;
 /// Events of a chat.
 const EACH: usize = 100;
 /// Chats that one person is in.
@@ -176,6 +179,7 @@ const PAGE: usize = 50;
 
 const ABOUT: &str = "\
 Two stores of one backend side by side, one with 1,000 chats of 100 events, the other with so many \
-more, filled through the store's own append. By turns: appends to new streams; the newest page of a \
+more, filled through the store's own append by a loader whose chats, ids and times are the same in \
+every run. By turns: appends to new streams; the newest page of a \
 chat anywhere, and a send into it; its cold load by an engine that knows nothing; and the list of a \
 person who is in 1,000 of the chats.";

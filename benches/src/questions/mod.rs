@@ -95,6 +95,7 @@ fn command(args: &Args) -> String {
     let mut words = String::from("cargo run --release -p benches --");
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value {
+            let value = if value.contains(' ') { format!("'{value}'") } else { value };
             words.push_str(&format!(" --{name} {value}"));
         }
     };

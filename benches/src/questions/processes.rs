@@ -23,7 +23,7 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
     let mut entries = Vec::new();
     for &&subject in &subjects {
         for &processes in processes {
-            let name = format!("{}: {processes} processes", subject.name);
+            let name = format!("{}: appending from {processes}", subject.name);
             entries.push(Entry::new(name, move || write(plan, subject, processes)));
         }
     }
@@ -32,7 +32,10 @@ pub(super) async fn ask(plan: &Plan) -> Result<Section> {
     }
     let mut figures = contest(plan, entries).await?.into_iter().flatten();
     let mut columns = vec![String::new()];
-    columns.extend(processes.iter().map(|processes| format!("{processes} processes")));
+    columns.extend(processes.iter().map(|processes| match processes {
+        1 => "1 process".to_owned(),
+        more => format!("{more} processes"),
+    }));
     columns.push("most beside one".to_owned());
     let columns: Vec<_> = columns.iter().map(String::as_str).collect();
     let mut table = Table::new("", &columns);

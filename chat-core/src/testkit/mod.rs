@@ -38,6 +38,7 @@ mod harness_bus;
 mod harness_view;
 pub mod llm;
 pub mod model;
+pub mod processes;
 mod run;
 pub mod scenarios;
 pub mod view_store;

@@ -1,5 +1,6 @@
 //! Adds signals to the table: those that come while others are being added go together.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chat_core::ports::{BusError, Signal, SignalBody, StoreError};
@@ -36,8 +37,8 @@ impl Publisher {
             return done.map(|()| None);
         }
         let waiting = std::mem::take(&mut *self.lock());
-        let all: Vec<_> = waiting.iter().flat_map(|waiting| waiting.signals.clone()).collect();
-        let added = table.add(&all).await;
+        let added =
+            table.add(&told_once(waiting.iter().flat_map(|waiting| &waiting.signals))).await;
         for waiting in waiting {
             let done = added.as_ref().map(|_| ()).map_err(StoreError::clone);
             // A caller that has gone needs no answer.
@@ -55,6 +56,16 @@ impl Publisher {
     }
 }
 
+/// The signals without the rings that say the same as one before.
+fn told_once<'s>(signals: impl Iterator<Item = &'s Signal>) -> Vec<Signal> {
+    let mut rings = HashSet::new();
+    let first = |signal: &&'s Signal| match signal.body {
+        SignalBody::Ring(version) => rings.insert((&signal.topic, version)),
+        _ => true,
+    };
+    signals.filter(first).cloned().collect()
+}
+
 /// Refuses signals that are too large.
 pub(crate) fn check(signals: &[Signal]) -> Result<(), BusError> {
     let limit = SignalBody::MAX_EPHEMERAL_BYTES;
@@ -65,5 +76,22 @@ pub(crate) fn check(signals: &[Signal]) -> Result<(), BusError> {
     match signals.iter().map(size).max() {
         Some(bytes) if bytes > limit => Err(BusError::TooLarge { bytes, limit }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_core::{Json, Topic, Version};
+
+    use super::*;
+
+    #[test]
+    fn a_ring_of_several_callers_is_told_once_and_all_else_as_often_as_it_was_sent() {
+        let signal = |topic: &str, body| Signal { topic: Topic::new(topic).unwrap(), body };
+        let ring = |topic, version| signal(topic, SignalBody::Ring(Version(version)));
+        let typing = || signal("a", SignalBody::Ephemeral(Json::from_text("1")));
+        let waiting = [ring("a", 2), typing(), ring("b", 2), ring("a", 2), typing(), ring("a", 1)];
+        let told = [ring("a", 2), typing(), ring("b", 2), typing(), ring("a", 1)];
+        assert_eq!(told_once(waiting.iter()), told);
     }
 }

@@ -1,5 +1,6 @@
 //! Opens connections: pragmas, patience with other processes, and what is refused at once.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,14 +14,14 @@ use super::error::{Step, store_error};
 /// Opens the connection that writes, in WAL mode.
 pub(super) fn open_writer(config: &SqliteConfig) -> Result<(Connection, Hurry), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = open(config, flags)?;
+    let mut connection = open(&config.path, flags)?;
     // Where the permissions allow no writing, SQLite opens the file for reading only.
     if connection.is_readonly(MAIN_DB).map_err(at_open)? {
         let what = format!("{} may be read but not written", config.path.display());
         return Err(StoreError::ReadOnly { what });
     }
     let hurry = patient(&mut connection, config.busy_timeout)?;
-    use_wal(&connection, config)?;
+    use_wal(&connection, &config.path, config.busy_timeout)?;
     durable(&connection, config.durability)?;
     let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(at_open)
@@ -38,7 +39,7 @@ pub(super) fn open_writer(config: &SqliteConfig) -> Result<(Connection, Hurry), 
 
 /// Opens a connection that copies the log into the file.
 pub(super) fn open_checkpointer(config: &SqliteConfig) -> Result<Connection, StoreError> {
-    let connection = open(config, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open(&config.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     durable(&connection, config.durability)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(at_open)?;
     Ok(connection)
@@ -65,7 +66,7 @@ pub(super) fn durable(
 
 /// Opens a connection that reads.
 pub(super) fn open_reader(config: &SqliteConfig) -> Result<Connection, StoreError> {
-    let mut connection = open(config, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut connection = open(&config.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     patient(&mut connection, config.busy_timeout)?;
     let pragma = |name: &str, value: &dyn rusqlite::ToSql| {
         connection.pragma_update(None, name, value).map_err(at_open)
@@ -77,33 +78,48 @@ pub(super) fn open_reader(config: &SqliteConfig) -> Result<Connection, StoreErro
     Ok(connection)
 }
 
-fn open(config: &SqliteConfig, flags: OpenFlags) -> Result<Connection, StoreError> {
+/// Opens the connection to the file of the signals. What a crash of the machine takes away of it
+/// need not be waited for, but the file stays whole.
+pub(super) fn open_signals(config: &SqliteConfig) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut path = config.path.clone().into_os_string();
+    path.push(SIGNALS);
+    let path = PathBuf::from(path);
+    let mut connection = open(&path, flags)?;
+    patient(&mut connection, config.busy_timeout)?;
+    use_wal(&connection, &path, config.busy_timeout)?;
+    durable(&connection, SqliteDurability::Normal)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let connection = Connection::open_with_flags(&config.path, flags).map_err(|error| {
-        match store_error(error, Step::Open) {
-            StoreError::Unavailable { source, .. } => {
-                let what = format!("cannot open {}", config.path.display());
-                StoreError::Unavailable { what, source }
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| {
+            match store_error(error, Step::Open) {
+                StoreError::Unavailable { source, .. } => {
+                    let what = format!("cannot open {}", path.display());
+                    StoreError::Unavailable { what, source }
+                }
+                other => other,
             }
-            other => other,
-        }
-    })?;
+        })?;
     Ok(connection)
 }
 
 /// Switches the file to WAL, unless it is there already.
-fn use_wal(connection: &Connection, config: &SqliteConfig) -> Result<(), StoreError> {
+fn use_wal(connection: &Connection, path: &Path, timeout: Duration) -> Result<(), StoreError> {
     let query = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, String>(0));
     let encoding = query("PRAGMA encoding").map_err(at_open)?;
     if encoding != "UTF-8" {
         // Keys of views sort by their bytes in UTF-8.
-        let path = config.path.display();
+        let path = path.display();
         let what = format!("{path} is encoded in {encoding}; only UTF-8 is supported");
         return Err(StoreError::Invalid { what });
     }
     // While another process makes the same switch SQLite answers "busy" at once, without asking
     // the busy handler, lest two that hold a read lock wait for each other.
-    let mut patience = Patience::new(config.busy_timeout);
+    let mut patience = Patience::new(timeout);
     let mode = loop {
         let tried = query("PRAGMA journal_mode").and_then(|mode| {
             if mode == "wal" { Ok(mode) } else { query("PRAGMA journal_mode=WAL") }
@@ -115,7 +131,7 @@ fn use_wal(connection: &Connection, config: &SqliteConfig) -> Result<(), StoreEr
         }
     };
     if mode != "wal" {
-        let path = config.path.display();
+        let path = path.display();
         let what = format!("{path} cannot use a write-ahead log, its journal mode stays {mode}");
         return Err(StoreError::Invalid { what });
     }
@@ -200,6 +216,9 @@ impl Patience {
 const FIRST_WAIT_MICROS: u64 = 100;
 const LONGEST_WAIT_MICROS: u64 = 5_000;
 const SHORT_WAIT: Duration = Duration::from_millis(50);
+
+/// What the signals' file is called behind the name of the database.
+const SIGNALS: &str = "-signals";
 
 const WAL_BYTES_KEPT: i64 = 128 << 20;
 const WRITER_CACHE_KIB: i64 = 32 << 10;

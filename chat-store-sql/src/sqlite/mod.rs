@@ -9,6 +9,10 @@
 //! JSON text as it was appended, for `json_extract` to look into, and three SQL views show what
 //! is stored as plain rows: `chat_history` (every event), `chat_chats` and `chat_messages`.
 //!
+//! Processes on one file wake each other through a second file, `FILE-signals`: rows of a table there,
+//! which each process with a subscriber looks at every five milliseconds. It is made when the bus is
+//! first used, holds nothing that must last, and may be removed while nobody uses it.
+//!
 //! A backup of a file in use is made with `VACUUM INTO` or the `.backup` command of the `sqlite3`
 //! program, not by copying it. After a backup was put back, call [`SqliteStore::renew_epoch`].
 //!
@@ -18,14 +22,15 @@
 //!
 //! let store = SqliteStore::open(SqliteConfig::new("chat.db")).await?;
 //! let events = store.events(); // for the engine
-//! let views = store.views();
-//! # drop((events, views));
+//! let (views, bus) = (store.views(), store.bus());
+//! # drop((events, views, bus));
 //! store.close().await;
 //! # Ok(())
 //! # }
 //! ```
 
 mod appender;
+mod bus;
 mod checkpointer;
 mod config;
 mod connection;
@@ -37,6 +42,7 @@ mod migrate;
 mod queue;
 mod reader;
 mod rows;
+mod signals;
 mod sql;
 mod store;
 mod threads;

@@ -26,7 +26,8 @@ macro_rules! statements {
 
 statements! {
     find_event, find_id, insert_event, insert_stream, last_ids, log_head, meta_delete, meta_get, meta_marks, meta_put,
-    read_backward, read_forward, read_log, stream_head, stream_name, view_clear, view_delete,
+    read_backward, read_forward, read_log, signal_add, signal_get, signals_after, signals_last,
+    signals_prune, signals_table, stream_head, stream_name, view_clear, view_delete,
     view_get, view_head, view_insert, view_move, view_put, view_scan_backward, view_scan_forward,
 }
 

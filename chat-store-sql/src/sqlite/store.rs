@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use chat_core::Epoch;
-use chat_core::ports::{EventStore, StoreError, ViewStore};
+use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
 use tokio::sync::{oneshot, watch};
 
+use super::bus::SignalThread;
 use super::config::{SqliteAccess, SqliteConfig, SqliteDurability};
 use super::queue::Queue;
 use super::reader::{Reader, Readers};
 use super::sql::Sql;
 use super::threads::{ReaderThread, WriterThread, spawn};
 use super::writer::{self, Job};
+use crate::polling::PollingBus;
 
-/// Events and views in one SQLite file. Cheap to clone; all clones share the threads, which end
+/// Events, views and a bus in one SQLite file and one beside it. Cheap to clone; all clones share the threads, which end
 /// with [`close`](Self::close) or when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
@@ -26,6 +28,8 @@ struct Shared {
     /// `None` if the store only reads.
     writer: Option<Arc<Queue<Job>>>,
     readers: Readers,
+    bus: PollingBus,
+    signals: Arc<SignalThread>,
     reading: watch::Receiver<()>,
     writing: watch::Receiver<()>,
 }
@@ -56,7 +60,10 @@ impl SqliteStore {
             end: write_end,
         };
         // Made before the thread, so that the thread ends with it wherever this future is dropped.
-        let shared = Shared { config, writer, readers: Readers::new(), reading, writing };
+        let signals = Arc::new(SignalThread::new(&config, &sql));
+        let bus = PollingBus::new(Arc::clone(&signals) as _);
+        let readers = Readers::new();
+        let shared = Shared { config, writer, readers, bus, signals, reading, writing };
         let store = Self { shared: Arc::new(shared) };
         spawn("chat-sqlite-writer", move || thread.run())?;
         let gone = |_| unavailable("the thread that opens the database ended");
@@ -81,6 +88,14 @@ impl SqliteStore {
         Arc::new(self.clone())
     }
 
+    /// The store as the port for signals between processes on one machine. A subscription keeps the
+    /// store open, until it is dropped or the store is [closed](Self::close). A store that was opened
+    /// for reading sends and receives none.
+    #[must_use]
+    pub fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.clone())
+    }
+
     /// Gives the store a new incarnation. For an operator who has put back a backup: readers that
     /// hold positions of the time behind the backup are told to start again.
     ///
@@ -102,6 +117,8 @@ impl SqliteStore {
     /// Dropping the future leaves the store closing; calling again waits for the end.
     pub async fn close(&self) {
         let shared = &self.shared;
+        shared.bus.close();
+        shared.signals.close().await;
         // The writer closes the file last: only then does SQLite put the log into the database
         // file and remove it.
         shared.readers.queue().close();
@@ -119,6 +136,10 @@ impl SqliteStore {
         };
         let weight = job.weight();
         queue.push(job, weight).await
+    }
+
+    pub(super) fn polling_bus(&self) -> &PollingBus {
+        &self.shared.bus
     }
 
     pub(super) fn readers(&self) -> &Readers {
@@ -140,7 +161,7 @@ impl Drop for Shared {
 }
 
 /// Waits until every sender of the channel is dropped.
-async fn ended(mut threads: watch::Receiver<()>) {
+pub(super) async fn ended(mut threads: watch::Receiver<()>) {
     while threads.changed().await.is_ok() {}
 }
 

@@ -105,9 +105,9 @@ impl ReaderThread {
 }
 
 /// Drops what is queued when the thread ends, so that callers are answered.
-struct Abandon<'q>(&'q Queue<Job>);
+pub(super) struct Abandon<'q, T>(pub(super) &'q Queue<T>);
 
-impl Drop for Abandon<'_> {
+impl<T> Drop for Abandon<'_, T> {
     fn drop(&mut self) {
         self.0.abandon();
     }

@@ -4,15 +4,15 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and a started process answers on its standard output"
+    reason = "a test fails by panicking"
 )]
 
 mod contract;
 mod grants;
 mod host;
 mod killed;
+mod processes;
 mod readable;
 mod scenarios;
 mod starting;

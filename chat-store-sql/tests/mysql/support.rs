@@ -26,6 +26,11 @@ impl Place {
         Self { url: url.to_owned(), namespace: Namespace::new(name).unwrap() }
     }
 
+    /// The same place in another process.
+    pub(crate) fn named(namespace: Namespace) -> Self {
+        Self { namespace, ..Self::new() }
+    }
+
     pub(crate) fn namespace(&self) -> &Namespace {
         &self.namespace
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chat_core::ports::{EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError};
 use chat_core::testkit::fixture::{event, event_id, read_all, single, stream};
+use chat_core::testkit::scenarios::world::soak;
 use chat_core::{EventId, PartitionId, Position, Version};
 use chat_store_sql::postgres::PostgresStore;
 
@@ -73,7 +74,6 @@ async fn follow(store: PostgresStore, run: Arc<Run>) -> Vec<EventId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_nothing_that_was_acknowledged() {
-    let kills = if std::env::var_os("CHAT_SOAK").is_some() { 100 } else { 5 };
     let mut server =
         tokio::task::spawn_blocking(|| test_servers::Postgres::start().unwrap()).await.unwrap();
     let place = Place::at(server.url());
@@ -88,7 +88,7 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     let store = place.open().await;
     let epoch = store.info().await.unwrap().epoch;
     let follower = tokio::spawn(follow(place.open().await, Arc::clone(&run)));
-    for kill in 0..kills {
+    for kill in 0..soak(100, 5) {
         // At another moment each time, always in the middle of the work.
         let wanted = run.acknowledged.load(Ordering::Relaxed) + 1 + (kill * 37) % 400;
         let arrives = async {

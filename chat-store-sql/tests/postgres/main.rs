@@ -7,9 +7,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and a started process answers on its standard output"
+    reason = "a test fails by panicking"
 )]
 
 mod broken;

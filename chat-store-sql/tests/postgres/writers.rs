@@ -1,11 +1,11 @@
 //! Several handles, as several processes have them, that write at the same time.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use chat_core::ports::{
-    Append, EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError,
-};
-use chat_core::testkit::fixture::{event, events, multi, read_all, single, stream, write};
+use chat_core::ports::{EventStore, EventStoreExt as _, Expected, PageLimit, StoreError};
+use chat_core::testkit::fixture::{event, events, read_all, single, stream, write};
+use chat_core::testkit::processes::write_in_opposite_orders;
 use chat_core::{PartitionId, Position, Version};
 use chat_store_sql::postgres::PostgresStore;
 use sqlx::{Connection as _, PgConnection};
@@ -148,36 +148,14 @@ async fn a_head_that_another_handle_moved_is_noticed() {
     assert_eq!(one.head(&stream("chat/b")).await.unwrap(), Version(4));
 }
 
-/// Appends over several streams in opposite orders never block each other for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opposite_orders_of_streams_do_not_deadlock() {
+async fn appends_to_several_streams_in_opposite_orders_never_meet_a_deadlock() {
     let place = Place::new();
-    let rounds: u64 = if std::env::var_os("CHAT_SOAK").is_some() { 2_500 } else { 50 };
-    let mut tasks = tokio::task::JoinSet::new();
-    for writer in 0..HANDLES {
-        let store = place.open().await;
-        tasks.spawn(async move {
-            let (one, two) = (stream("1/{k}"), stream("2/{k}"));
-            for round in 0..rounds {
-                let id = (writer * rounds + round) * 2;
-                let mut writes = vec![
-                    (&one, Expected::Any, events([id])),
-                    (&two, Expected::Any, events([id + 1])),
-                ];
-                if writer % 2 == 1 {
-                    writes.reverse();
-                }
-                let append: Append = multi(writes, vec![]);
-                assert!(!store.append_one(append).await.unwrap().repeat);
-            }
-        });
+    let mut handles: Vec<Arc<dyn EventStore>> = Vec::new();
+    for _ in 0..HANDLES {
+        handles.push(place.open().await.events());
     }
-    while let Some(task) = tasks.join_next().await {
-        task.unwrap();
-    }
-    let store = place.open().await;
-    let heads = store.heads(&[stream("1/{k}"), stream("2/{k}")]).await.unwrap();
-    assert_eq!(heads, [Version(HANDLES * rounds); 2]);
+    write_in_opposite_orders(&handles).await;
 }
 
 /// What the database refuses for the moment is tried again inside.

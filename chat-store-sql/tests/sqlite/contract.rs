@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_core::Namespace;
 use chat_core::decorate::{FaultPlan, Faults, Faulty, RetryPolicy, Retrying};
-use chat_core::ports::{EventStore, ViewStore};
-use chat_core::testkit::{Answers, StoreHarness, ViewHarness};
+use chat_core::ports::{EventBus, EventStore, ViewStore};
+use chat_core::testkit::{Answers, BusHarness, Signals, StoreHarness, ViewHarness};
 use chat_store_sql::sqlite::SqliteStore;
 
 use crate::support::Place;
@@ -92,6 +92,23 @@ impl ViewHarness for Harness {
     fn answers(&self) -> Answers {
         self.certainty()
     }
+}
+
+#[async_trait]
+impl BusHarness for Harness {
+    async fn open(&self) -> Arc<dyn EventBus> {
+        self.place.open().await.bus()
+    }
+
+    fn signals(&self) -> Signals {
+        Signals::Arrive
+    }
+}
+
+mod bus {
+    use std::future::ready;
+
+    chat_core::event_bus_tests!(|| ready(super::Harness::plain()));
 }
 
 mod events {

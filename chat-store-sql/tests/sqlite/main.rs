@@ -1,14 +1,9 @@
 //! The SQLite adapter keeps its contracts, and keeps its word when a process dies, a disk is full
 //! or a file is not what it should be.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and a started process answers on its standard output"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bus;
 mod by_url;
 mod contract;
 mod durable;
@@ -18,3 +13,4 @@ mod processes;
 mod readable;
 mod scenarios;
 mod support;
+mod writers;

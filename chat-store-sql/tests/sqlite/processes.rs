@@ -1,204 +1,58 @@
 //! Several real processes on one file: killed, racing, and without the right to write. A test
-//! starts its own program again, with the file's path in the environment, and then plays the other
-//! part.
+//! starts its own program again, which then plays the other part.
 
-use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::sync::Arc;
 
-use chat_core::ports::{EventStore, EventStoreExt as _, Expected, PageLimit, StoreError};
-use chat_core::testkit::fixture::{event, read_all, read_log, single, stream};
-use chat_core::{PartitionId, StreamId};
+use chat_core::ports::StoreError;
+use chat_core::testkit::processes::{
+    ACKNOWLEDGED, PROCESSES, append_until_killed, appends_before_kill, audit_writers,
+    check_after_kill, write_beside_others,
+};
+use chat_core::testkit::scenarios::world::soak;
 use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};
+use test_servers::program::{Player, Role, command, this_program};
 
 use crate::support::Place;
 
-const ROLE: &str = "CHAT_SQLITE_TEST_FILE";
-const NUMBER: &str = "CHAT_SQLITE_TEST_NUMBER";
-
-/// Starts this program again, to run only the given test, which then finds its role.
-fn play(program: &Path, test: &str, file: &Path, number: u64) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(["--exact", test, "--nocapture"])
-        .env(ROLE, file)
-        .env(NUMBER, number.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    command
-}
-
-fn this_program() -> PathBuf {
-    std::env::current_exe().unwrap()
-}
-
-/// The file and the number that the starting process gave, if this is a started one.
-fn role() -> Option<(PathBuf, u64)> {
-    let file = std::env::var_os(ROLE)?;
-    let number = std::env::var(NUMBER).unwrap().parse().unwrap();
-    Some((file.into(), number))
-}
-
-async fn open(file: &Path) -> SqliteStore {
-    SqliteStore::open(SqliteConfig::new(file)).await.unwrap()
-}
-
-/// What the other process said: lines that begin with the word, without it.
-fn said(child: &mut Child, word: &'static str) -> impl Iterator<Item = String> + use<> {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.filter_map(move |line| {
-        // The test program's own lines may stand before a word without a line's end between.
-        let line = line.ok()?;
-        let start = line.find(word)?;
-        Some(line.get(start + word.len()..)?.trim().to_owned())
-    })
-}
-
-/// The events of one task of one killed process.
-fn id_of(round: u64, task: u64, number: u64) -> u64 {
-    (round * 100 + task) * 1_000_000 + number
-}
-
-const TASKS: u64 = 16;
-const ROUNDS: u64 = 8;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_process_loses_nothing_that_was_acknowledged() {
-    if let Some((file, round)) = role() {
-        return append_until_killed(&file, round).await;
+    if let Some(Role { place, number }) = Role::given() {
+        let store = open(&place).await;
+        return append_until_killed(store.events(), number, |line| println!("{line}")).await;
     }
     let place = Place::new();
     let test = "processes::a_killed_process_loses_nothing_that_was_acknowledged";
-    for round in 0..ROUNDS {
-        let mut child = play(&this_program(), test, &place.path(), round).spawn().unwrap();
-        // Killed at another moment each time, always in the middle of the work.
-        let mut heard = said(&mut child, "acknowledged ");
-        let wanted = 1 + usize::try_from(round * 137).unwrap();
-        let mut acknowledged: Vec<String> = heard.by_ref().take(wanted).collect();
-        assert_eq!(acknowledged.len(), wanted, "the process ended before it was killed");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        acknowledged.extend(heard);
-        check_after_kill(&place, round, &acknowledged).await;
+    for round in 0..soak(100, 8) {
+        let player = Player::play(test, place.path(), round).unwrap();
+        let acknowledged = player.kill_after(ACKNOWLEDGED, appends_before_kill(round)).unwrap();
+        // Nobody else has the file open: what the killed one left is set right now.
+        let store = place.open().await;
+        check_after_kill(&store, round, &acknowledged).await;
+        store.close().await;
     }
 }
-
-async fn append_until_killed(file: &Path, round: u64) {
-    let store = open(file).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for task in 0..TASKS {
-        let store = store.clone();
-        tasks.spawn(async move {
-            let name = stream(&format!("chat/{}", task % 4));
-            for number in 1.. {
-                let pair = [id_of(round, task, number), id_of(round, task, number) + 500_000];
-                let append = single(&name, Expected::Any, pair.map(event).to_vec());
-                let appended = store.append_one(append).await.unwrap();
-                println!("acknowledged {task} {number} {}", appended.streams[0].first);
-            }
-        });
-    }
-    tasks.join_all().await;
-}
-
-async fn check_after_kill(place: &Place, round: u64, acknowledged: &[String]) {
-    let store = place.open().await;
-    let log = read_log(&store, PartitionId(0), PageLimit::MAX_EVENTS).await;
-    let mut versions = HashMap::new();
-    let mut heads: HashMap<StreamId, u64> = HashMap::new();
-    for stored in &log {
-        let head = heads.entry(stored.stream.clone()).or_default();
-        *head += 1;
-        assert_eq!(stored.version.0, *head, "{} is dense", stored.stream);
-        let twice = versions.insert(stored.event.id, stored.version.0);
-        assert_eq!(twice, None, "{} is there twice", stored.event.id);
-    }
-    let mut last = HashMap::new();
-    for line in acknowledged {
-        let words: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-        // The last line may have been cut off by the kill.
-        let [task, number, first] = words[..] else { continue };
-        let id = id_of(round, task, number);
-        assert_eq!(versions.get(&event(id).id), Some(&first), "{line}");
-        assert_eq!(versions.get(&event(id + 500_000).id), Some(&(first + 1)), "{line}");
-        last.insert(task, number);
-    }
-    // What was under way at the kill is settled by a repeat: whole or absent, and once in the end.
-    for (task, number) in last {
-        let name = stream(&format!("chat/{}", task % 4));
-        let next = id_of(round, task, number + 1);
-        let pair = [next, next + 500_000].map(event).to_vec();
-        let there = versions.contains_key(&event(next).id);
-        assert_eq!(there, versions.contains_key(&event(next + 500_000).id), "half an append");
-        let settled = store.append_one(single(&name, Expected::Any, pair)).await.unwrap();
-        assert_eq!(settled.repeat, there);
-    }
-    store.close().await;
-}
-
-const WRITERS: u64 = 4;
-const APPENDS: u64 = 150;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_start_and_write_at_once_lose_nothing() {
-    if let Some((file, writer)) = role() {
-        return append_and_end(&file, writer).await;
+async fn thirty_two_writers_of_four_processes_on_one_chat_and_on_many_lose_nothing() {
+    if let Some(Role { place, number }) = Role::given() {
+        let store = open(&place).await;
+        write_beside_others(store.events(), number).await;
+        return store.close().await;
     }
     let place = Place::new();
-    let test = "processes::processes_that_start_and_write_at_once_lose_nothing";
+    let test =
+        "processes::thirty_two_writers_of_four_processes_on_one_chat_and_on_many_lose_nothing";
     // The file does not exist: all of them try to make it.
-    let start = |writer| play(&this_program(), test, &place.path(), writer).spawn().unwrap();
-    let children: Vec<Child> = (0..WRITERS).map(start).collect();
-
-    // A reader of the log, beside them, must meet every event.
-    let store = place.open().await;
-    let total = usize::try_from(WRITERS * APPENDS * 2).unwrap();
-    let mut seen = Vec::new();
-    let mut after = chat_core::Position::ZERO;
-    let reading = async {
-        while seen.len() < total {
-            let page = store.read_log(PartitionId(0), after, PageLimit::events(7)).await.unwrap();
-            after = page.next;
-            seen.extend(page.events);
-            tokio::task::yield_now().await;
-        }
-    };
-    let patience = std::time::Duration::from_secs(240);
-    tokio::time::timeout(patience, reading).await.expect("every event is met");
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    }
-    let again = read_log(&store, PartitionId(0), PageLimit::MAX_EVENTS).await;
-    assert_eq!(again.len(), total);
-    assert_eq!(again, seen, "the log reader met another log");
-    let shared = read_all(&store, &stream("chat/shared")).await;
-    assert_eq!(shared.len(), total / 2);
-    for (version, stored) in (1..).zip(&shared) {
-        assert_eq!(stored.version.0, version);
-    }
-    for writer in 0..WRITERS {
-        let own = stream(&format!("chat/own/{writer}"));
-        assert_eq!(store.head(&own).await.unwrap().0, APPENDS);
-    }
+    let start = |number| Player::play(test, place.path(), number).unwrap();
+    let players: Vec<_> = (0..PROCESSES).map(start).collect();
+    let finish = move || players.into_iter().for_each(|player| player.finish().unwrap());
+    let writing = tokio::task::spawn_blocking(finish);
+    audit_writers(Arc::new(place.open().await), writing).await;
 }
 
-/// Writes to a stream that all share and to one of its own, where the versions must be known.
-async fn append_and_end(file: &Path, writer: u64) {
-    let store = open(file).await;
-    let own = stream(&format!("chat/own/{writer}"));
-    for number in 0..APPENDS {
-        let ids = [writer * 1_000_000 + 2 * number, writer * 1_000_000 + 2 * number + 1];
-        let appends = [
-            single(&stream("chat/shared"), Expected::Any, vec![event(ids[0])]),
-            single(&own, Expected::Exactly(chat_core::Version(number)), vec![event(ids[1])]),
-        ];
-        for answer in store.append(&appends).await {
-            assert!(!answer.unwrap().repeat);
-        }
-    }
-    store.close().await;
+async fn open(file: &str) -> SqliteStore {
+    SqliteStore::open(SqliteConfig::new(file)).await.unwrap()
 }
 
 #[cfg(unix)]
@@ -207,8 +61,8 @@ async fn a_file_without_the_right_to_write_is_refused_as_read_only() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::process::CommandExt as _;
 
-    if let Some((file, _)) = role() {
-        let opened = SqliteStore::open(SqliteConfig::new(&file)).await;
+    if let Some(role) = Role::given() {
+        let opened = SqliteStore::open(SqliteConfig::new(role.place)).await;
         let refused = matches!(opened, Err(StoreError::ReadOnly { .. }));
         println!("opened {refused} {opened:?}");
         return;
@@ -223,19 +77,18 @@ async fn a_file_without_the_right_to_write_is_refused_as_read_only() {
     // read this program where it lies.
     let root = std::fs::metadata(&directory).unwrap().uid() == 0;
     let program = directory.join("program");
-    std::fs::copy(this_program(), &program).unwrap();
+    std::fs::copy(this_program().unwrap(), &program).unwrap();
     permit(&program, 0o755);
     permit(&place.path(), 0o444);
     permit(&directory, 0o555);
     let test = "processes::a_file_without_the_right_to_write_is_refused_as_read_only";
-    let mut command = play(&program, test, &place.path(), 0);
+    let mut command = command(&program, test, place.path(), 0);
     command.current_dir("/");
     if root {
         command.uid(65_534).gid(65_534);
     }
-    let mut child = command.spawn().unwrap();
-    let opened: Vec<String> = said(&mut child, "opened ").collect();
-    child.wait().unwrap();
+    let mut player = Player::start(command).unwrap();
+    let opened: Vec<String> = player.said("opened ").collect();
     permit(&directory, 0o755);
     assert_eq!(opened.len(), 1);
     assert!(opened[0].starts_with("true"), "{opened:?}");

@@ -36,6 +36,7 @@ mod mariadb;
 mod port;
 mod postgres;
 mod process;
+pub mod program;
 mod programs;
 mod redis;
 mod server;

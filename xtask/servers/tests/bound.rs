@@ -3,34 +3,28 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use test_servers::Redis;
+use test_servers::program::{Player, Role, command, this_program};
 
-/// Tells this program that a test started it as the process to be killed.
-const HOLDER: &str = "TEST_SERVERS_HOLDER";
 const BOUND: Duration = Duration::from_secs(120);
 
 #[test]
 fn server_ends_with_a_process_that_is_killed() {
-    if std::env::var_os(HOLDER).is_some() {
+    if Role::given().is_some() {
         hold();
     }
     let place = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "server_ends_with_a_process_that_is_killed", "--nocapture"]);
-    command.env(HOLDER, "1").env("TMPDIR", place.path()).stdout(Stdio::piped());
-    let mut holder = command.spawn().unwrap();
-    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
-    // The test program's own words may stand before on the line.
-    let server = lines.find_map(|line| Some(line.unwrap().split_once("holds ")?.1.to_owned()));
+    let test = "server_ends_with_a_process_that_is_killed";
+    let mut command = command(&this_program().unwrap(), test, "", 0);
+    command.env("TMPDIR", place.path());
+    let mut holder = Player::start(command).unwrap();
+    let server = holder.said("holds ").next();
     let server = server.unwrap();
     assert!(runs(&server));
     holder.kill().unwrap();
-    holder.wait().unwrap();
     let until = Instant::now() + BOUND;
     while runs(&server) {
         assert!(Instant::now() < until, "process {server} is left");

@@ -1,0 +1,1 @@
+SELECT id, topic, ring, body FROM {ns}_signals WHERE id = ?1

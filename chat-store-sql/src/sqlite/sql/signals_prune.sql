@@ -1,0 +1,1 @@
+DELETE FROM {ns}_signals WHERE id <= ?1
