@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::url::{self, ConfigError};
 /// - `rediss://` and `rediss+cluster://`: the same over TLS (with the feature `tls`).
 ///
 /// The parameters: `namespace`, `partitions`, `durability` (`server` or `always`),
-/// `replicas`, `replica_sync` (`memory` or `disk`), `replica_timeout_ms`, `connect_timeout_ms`,
+/// `ca_file`, `replicas`, `replica_sync` (`memory` or `disk`), `replica_timeout_ms`, `connect_timeout_ms`,
 /// `timeout_ms`, `patience_ms`. A character of a user's name or password that
 /// means something in a URL is written as `%` and two digits.
 ///
@@ -41,6 +42,10 @@ pub struct RedisConfig {
     pub topology: Topology,
     /// Whether to encrypt, [`Tls::Off`] by default.
     pub tls: Tls,
+    /// A file with the certificate, in PEM, of who signed the server's, for a server whose
+    /// certificate the system does not trust. None by default. It is read whenever a connection is
+    /// made.
+    pub ca_file: Option<PathBuf>,
     /// The user; none by default.
     pub user: Option<String>,
     /// The password; none by default.
@@ -102,7 +107,8 @@ pub enum Tls {
     /// It is not.
     #[default]
     Off,
-    /// It is; the server's certificate must be signed by somebody whom the system trusts.
+    /// It is; the server's certificate must be signed by somebody whom the system
+    /// trusts, or by the one of [`RedisConfig::ca_file`].
     On,
 }
 
@@ -178,6 +184,7 @@ impl RedisConfig {
             hosts: vec![(host.into(), port)],
             topology: Topology::default(),
             tls: Tls::default(),
+            ca_file: None,
             user: None,
             password: None,
             database: 0,
@@ -220,6 +227,13 @@ impl RedisConfig {
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// Sets who must have signed the server's certificate.
+    #[must_use]
+    pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
         self
     }
 

@@ -55,6 +55,7 @@ mod reply;
 mod scripts;
 mod store;
 mod subscriber;
+mod tls;
 mod url;
 mod view_writer;
 mod views;

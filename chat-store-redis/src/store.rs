@@ -19,6 +19,7 @@ use crate::keys::Keys;
 use crate::replicas::Written;
 use crate::reply::{array, number};
 use crate::scripts::Scripts;
+use crate::tls;
 
 /// Events, views and signals in Redis. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ impl RedisStore {
     /// Dropping the future leaves the namespace made or not made.
     pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
         if config.tls == Tls::On {
-            prepare_tls()?;
+            tls::prepare()?;
         }
         let connection = Connection::open(&config).await?;
         let durability = ServerDurability::look(&connection, &config).await?;
@@ -234,18 +235,4 @@ async fn join(
         return Err(corrupt());
     }
     Ok((partitions, epoch(answer.next())?))
-}
-
-/// The driver takes the process's default provider of cryptography; if the host has not chosen
-/// one, it is ring.
-#[cfg(feature = "tls")]
-fn prepare_tls() -> Result<(), ConnectError> {
-    // An error says that the host has chosen.
-    let _chosen = rustls::crypto::ring::default_provider().install_default();
-    Ok(())
-}
-
-#[cfg(not(feature = "tls"))]
-fn prepare_tls() -> Result<(), ConnectError> {
-    Err(ConnectError::NoTls)
 }

@@ -138,6 +138,7 @@ fn parse_query(config: &mut RedisConfig, query: &str) -> Result<(), ConfigError>
                 let expected = "`server` or `always`";
                 config.durability = parse_durability(value).ok_or_else(|| wrong(expected))?;
             }
+            "ca_file" => config.ca_file = Some(decoded(value, "ca_file")?.into()),
             "replicas" => {
                 config.replicas = value.parse().map_err(|_| wrong("a number of replicas"))?;
             }
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn a_url_sets_every_field() {
         let url = "rediss://me:p%40ss@db.example:7000/3?namespace=team&partitions=4\
-                   &durability=always&replicas=2&replica_sync=disk&replica_timeout_ms=4\
+                   &durability=always&ca_file=/a%20b&replicas=2&replica_sync=disk&replica_timeout_ms=4\
                    &connect_timeout_ms=1&timeout_ms=2&patience_ms=3";
         let config = RedisConfig::new("db.example", 7000)
             .with_tls(Tls::On)
@@ -201,6 +202,7 @@ mod tests {
             .with_namespace(Namespace::new("team").unwrap())
             .with_partitions(NonZero::new(4).unwrap())
             .with_durability(RedisDurability::FsyncAlways)
+            .with_ca_file("/a b")
             .with_replicas(2, ReplicaSync::Disk)
             .with_replica_timeout(Duration::from_millis(4))
             .with_connect_timeout(Duration::from_millis(1))

@@ -12,6 +12,7 @@ use redis::{
 
 use crate::config::{RedisConfig, Tls, Topology};
 use crate::error::{Step, store_error};
+use crate::tls;
 
 /// A connection to one server or to a cluster.
 pub(crate) enum Way {
@@ -35,7 +36,9 @@ impl Way {
         match config.topology {
             Topology::Server => Ok(Self::Server(Box::new(Server::open(config, infos).await?))),
             Topology::Cluster => {
-                let client = redis::cluster::ClusterClient::builder(infos)
+                let client = redis::cluster::ClusterClient::builder(infos);
+                let client = tls::cluster(config, client)
+                    .map_err(at_connect)?
                     .connection_timeout(config.connect_timeout)
                     .response_timeout(config.timeout)
                     .overall_response_timeout(Some(config.timeout))
@@ -131,7 +134,8 @@ impl Server {
     ) -> Result<Self, StoreError> {
         let at_connect = |error| store_error(error, Step::Connect);
         let no_host = || StoreError::Invalid { what: "the configuration names no host".into() };
-        let client = Client::open(infos.pop().ok_or_else(no_host)?).map_err(at_connect)?;
+        let info = infos.pop().ok_or_else(no_host)?;
+        let client = tls::client(config, info).map_err(at_connect)?;
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(Some(config.timeout))

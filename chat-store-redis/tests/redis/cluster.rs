@@ -6,6 +6,7 @@ use std::time::Duration;
 use chat_core::domain::NewGroup;
 use chat_core::ports::{BusItem, EventStore as _, Signal, SignalBody};
 use chat_core::testkit::fixture::{read_all, stream, write_each};
+use chat_core::testkit::scenarios::world::soak;
 use chat_core::{
     Delivery, Engine, Epoch, NewMessage, ResetReason, SubscribeFrom, SubscriptionEnd, Topic,
     UserHandle, UserId, Version,
@@ -53,10 +54,6 @@ fn slot(cluster: &RedisCluster, asked: usize, place: &Place, partition: u32) -> 
     cluster.slot_of(asked, &format!("{{{namespace}:{partition}}}")).unwrap()
 }
 
-fn rounds(short: u32, long: u32) -> u32 {
-    if std::env::var_os("CHAT_SOAK").is_some() { long } else { short }
-}
-
 async fn epoch(store: &RedisStore) -> Epoch {
     store.info().await.unwrap().epoch
 }
@@ -82,7 +79,7 @@ async fn slots_move_while_chats_are_written_and_followed() {
     let mut signals = other.bus().subscribe(&topic).await.unwrap();
     let work = Work::start(&place).await;
     work.more(200).await;
-    for round in 0..rounds(1, 25) {
+    for round in 0..soak(25, 1) {
         for partition in 0..2 {
             let (slot, from, to) = block_in_place(|| {
                 let slot = slot(&cluster, 0, &place, partition);
@@ -137,7 +134,7 @@ async fn a_replica_takes_its_killed_masters_place_while_chats_are_written() {
     let careful = careful(&block_in_place(|| place(&cluster, 0, PARTITIONS)));
     let stores = [careless.open().await, careful.open().await];
     let works = [Work::start(&careless).await, Work::start(&careful).await];
-    for _ in 0..rounds(1, 10) {
+    for _ in 0..soak(10, 1) {
         for work in &works {
             work.more(200).await;
         }
@@ -177,7 +174,7 @@ async fn a_lost_tail_is_told_to_every_reader_and_writer() {
     bob.chat(&chat).join(None).await.unwrap();
     let name = stream("log");
     let mut kept = 0;
-    for round in 0..rounds(1, 10) {
+    for round in 0..soak(10, 1) {
         ann.chat(&chat).send(NewMessage::text("kept")).await.unwrap();
         // The replica has all that was written before as well.
         write_each(&careful, &name, kept..kept + 3).await;

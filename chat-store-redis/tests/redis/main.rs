@@ -11,8 +11,11 @@
 mod bus;
 mod cluster;
 mod contract;
+mod processes;
 mod replicas;
 mod scenarios;
 mod servers;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod work;

@@ -29,6 +29,7 @@
 //! it. `initdb` is the one beside `postgres`.
 
 mod account;
+mod certificates;
 mod cluster;
 mod home;
 mod kept;

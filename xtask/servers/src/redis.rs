@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
+use crate::certificates::Certificates;
 use crate::home::Home;
-use crate::port::Ports;
+use crate::port::{BUS, Ports};
 use crate::process::{Launch, PATIENCE};
 use crate::programs::REDIS_SERVER;
 use crate::server::{Kind, Server, lifecycle};
@@ -50,6 +51,29 @@ impl Redis {
     pub fn start_with(fsync: Fsync) -> Result<Self> {
         let flavour = Flavour { fsync, role: Role::Alone };
         Ok(Self { server: Server::start(flavour)? })
+    }
+
+    /// Starts a server that takes connections with TLS as well, at [`Redis::tls_url`]. Its
+    /// certificate is signed by [`Redis::authority`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::start`], or when the program was built without TLS.
+    pub fn start_tls() -> Result<Self> {
+        let flavour = Flavour { fsync: Fsync::Always, role: Role::Tls };
+        Ok(Self { server: Server::start(flavour)? })
+    }
+
+    /// Where to connect to with TLS.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.server.port() + BUS)
+    }
+
+    /// The certificate of who signed the server's own, in a file.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        Certificates::within(self.server.home().path()).authority
     }
 
     /// As [`Redis::start`], but it runs on after this process, in the new folder `folder`.
@@ -111,6 +135,8 @@ pub(crate) enum Role {
     Alone,
     /// A replica of the server at that port, until it is told otherwise.
     ReplicaOf(u16),
+    /// With another port for TLS.
+    Tls,
     /// A node of a Redis Cluster.
     Node,
 }
@@ -141,13 +167,17 @@ impl Kind for Flavour {
     fn ports(&self) -> Ports {
         match self.role {
             Role::Alone | Role::ReplicaOf(_) => Ports::One,
-            Role::Node => Ports::WithBus,
+            Role::Node | Role::Tls => Ports::WithBus,
         }
     }
 
     fn set_up(&self, home: &Home) -> Result<()> {
         let data = home.data();
-        fs::create_dir(&data).with_context(|| format!("make {}", data.display()))
+        fs::create_dir(&data).with_context(|| format!("make {}", data.display()))?;
+        match self.role {
+            Role::Tls => Certificates::within(home.path()).write(),
+            _ => Ok(()),
+        }
     }
 
     fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
@@ -165,6 +195,13 @@ impl Kind for Flavour {
             Role::Alone => server,
             Role::ReplicaOf(port) => server.words(&["--replicaof", "127.0.0.1", &port.to_string()]),
             Role::Node => server.words(NODE),
+            Role::Tls => {
+                let files = Certificates::within(home.path());
+                let server = server.words(&["--tls-port", &(port + BUS).to_string()]);
+                let server = server.words(&["--tls-auth-clients", "no", "--tls-ca-cert-file"]);
+                let server = server.word(files.authority).words(&["--tls-cert-file"]);
+                server.word(files.server).words(&["--tls-key-file"]).word(files.key)
+            }
         })
     }
 

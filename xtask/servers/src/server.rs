@@ -104,6 +104,10 @@ impl<K: Kind> Server<K> {
         }
     }
 
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     pub(crate) fn kind(&self) -> &K {
         &self.kind
     }
