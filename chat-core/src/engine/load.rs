@@ -68,10 +68,10 @@ impl Shared {
             let last = page.events.last().map(|event| event.version);
             let records = page.events.iter().map(|event| self.record(event)).collect();
             let mut inner = cell.lock();
-            if page.head < from {
-                // Another incarnation of the store, which lost the end of this chat. A snapshot
-                // that was read just now is not of this log either.
-                tracing::error!(chat = %cell.id, "the store lost the end of a chat; reading it anew");
+            if page.head < from || inner.distrusted {
+                // Another incarnation of the store, which may have lost the end of this chat. A
+                // snapshot that was read just now may not be of this log either.
+                tracing::error!(chat = %cell.id, "the store is another one; reading a chat anew");
                 inner.forget_lost_log();
                 drop(inner);
                 self.set_live(cell, false);

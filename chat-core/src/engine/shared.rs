@@ -177,10 +177,15 @@ impl Shared {
         result.await.unwrap_or_else(|_| Err(bug("an adapter panicked")))
     }
 
-    async fn epoch_now(&self) -> Result<Epoch, ChatError> {
+    pub(super) async fn epoch_now(&self) -> Result<Epoch, ChatError> {
         if let Some(round) = self.epoch_flight.enter().await {
             let info = self.store.info().await?;
-            *lock(&self.epoch) = info.epoch;
+            let before = std::mem::replace(&mut *lock(&self.epoch), info.epoch);
+            if before != info.epoch {
+                tracing::error!(epoch = %info.epoch.0, "the store is of another incarnation");
+                self.all_cells().iter().for_each(|cell| cell.lock().distrust());
+                self.follower.begin_anew();
+            }
             round.succeed();
         }
         Ok(*lock(&self.epoch))

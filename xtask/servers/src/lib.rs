@@ -29,6 +29,7 @@
 //! it. `initdb` is the one beside `postgres`.
 
 mod account;
+mod certificates;
 mod cluster;
 mod home;
 mod kept;
@@ -40,6 +41,7 @@ pub mod program;
 mod programs;
 mod redis;
 mod server;
+mod slots;
 mod tls;
 mod wire;
 
@@ -49,4 +51,5 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use programs::places;
 pub use redis::{Fsync, Redis};
+pub use slots::SlotMove;
 pub use tls::Identity;
