@@ -10,6 +10,7 @@
 
 mod bus;
 mod contract;
+mod durable;
 mod scenarios;
 mod servers;
 mod support;

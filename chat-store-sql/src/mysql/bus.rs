@@ -11,7 +11,6 @@ use sqlx::mysql::MySqlRow;
 
 use super::connection::{Session, Values, acquire};
 use super::error::{Failure, Step};
-use super::events::settled;
 use super::lookup::corrupt;
 use super::rows::{count, get, number, number_or_zero, utf8};
 use super::sql::{Sql, filled, padded, padding};
@@ -52,7 +51,7 @@ impl Signals {
         let mut connection = acquire(store.pool()).await?;
         let text = text(store.sql());
         let rows = store.session(&mut connection).rows(&text, values, Step::Read).await;
-        settled(&mut connection, rows)
+        connection.settled(rows)
     }
 
     fn store(&self) -> Result<MysqlStore, StoreError> {
@@ -70,7 +69,7 @@ impl SignalTable for Signals {
             let mut session = store.session(&mut connection);
             add(&mut session, store.sql(), signals, limit, Step::Commit).await
         };
-        settled(&mut connection, added)
+        connection.settled(added)
     }
 
     async fn last(&self) -> Result<u64, StoreError> {
@@ -102,7 +101,7 @@ impl SignalTable for Signals {
         for _ in 0..MOST_PIECES {
             let (prune, values) = (&store.sql().signals_prune, Values::new().with(id));
             let pruned = store.session(&mut connection).done(prune, values, Step::Commit).await;
-            if settled(&mut connection, pruned)?.rows_affected() < PIECE {
+            if connection.settled(pruned)?.rows_affected() < PIECE {
                 break;
             }
         }

@@ -132,8 +132,9 @@ impl MysqlStore {
         let epoch = Epoch(Uuid::new_v4());
         let mut connection = acquire(self.pool()).await?;
         let values = Values::new().with(EPOCH).with(epoch.to_string());
-        let mut session = self.session(&mut connection);
-        session.execute(&self.sql().meta_put, values, Step::Commit).await?;
+        let put = &self.sql().meta_put;
+        let written = self.session(&mut connection).execute(put, values, Step::Commit).await;
+        connection.settled(written)?;
         Ok(epoch)
     }
 

@@ -1,11 +1,12 @@
 //! Appends inside the host's own transaction.
 
 use chat_core::ports::{
-    BusItem, EventBus as _, EventStore, Expected, LOG_TOPIC, Signal, SignalBody, StoreError,
+    BusItem, EventBus as _, EventStore, EventStoreExt as _, Expected, LOG_TOPIC, PageLimit, Signal,
+    SignalBody, StoreError,
 };
-use chat_core::testkit::audit::audit_all;
+use chat_core::testkit::audit::{LogAuditor, audit_all};
 use chat_core::testkit::fixture::{event, events, read_all, single, stream, write};
-use chat_core::{Topic, Version};
+use chat_core::{PartitionId, Topic, Version};
 use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::sync::Arc;
@@ -151,5 +152,33 @@ async fn transactions_among_many_writers_all_succeed() {
         tasks.join_all().await;
         let store: Arc<dyn EventStore> = Arc::new(store);
         assert_eq!(audit_all(&store).await, usize::try_from(5 * EACH).unwrap());
+    }
+}
+
+/// A host takes its place in the log and commits only when another append waits behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_misses_nothing_behind_a_transaction_that_is_held_open() {
+    const ROUNDS: usize = 10;
+    for level in LEVELS {
+        let place = Place::new();
+        let (store, name) = (place.open().await, stream("chat/a"));
+        let mut auditor = LogAuditor::new(place.open().await.events(), PartitionId(0));
+        let mut connection = connection(&place, level).await;
+        for number in 0..ROUNDS {
+            let append = |id| single(&name, Expected::Any, vec![event(id)]);
+            let first = 10 * number as u64;
+            let mut tx = connection.begin().await.unwrap();
+            store.append_in(&mut tx, append(first)).await.unwrap();
+            let behind = tokio::spawn({
+                let (store, append) = (place.open().await, append(first + 1));
+                async move { store.append_one(append).await.unwrap() }
+            });
+            place.wait_for_a_waiting_append().await;
+            assert_eq!(auditor.step(PageLimit::events(50)).await, 0, "it is not committed");
+            tx.commit().await.unwrap();
+            behind.await.unwrap();
+            auditor.follow(2 * (number + 1), PageLimit::events(50)).await;
+        }
+        assert_eq!(auditor.finish().await.len(), 2 * ROUNDS);
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod contract;
+mod durable;
 mod flushed;
 mod grants;
 mod host;

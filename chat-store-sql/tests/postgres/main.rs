@@ -15,6 +15,7 @@ mod broken;
 mod bus;
 mod contract;
 mod crash;
+mod durable;
 mod host;
 mod plans;
 mod processes;
