@@ -8,8 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../shared/authority.rs"]
-mod authority;
 mod contract;
 mod durable;
 mod flushed;

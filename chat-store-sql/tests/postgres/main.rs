@@ -11,8 +11,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../shared/authority.rs"]
-mod authority;
 mod broken;
 mod bus;
 mod contract;

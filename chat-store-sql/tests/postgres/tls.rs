@@ -3,18 +3,16 @@
 use chat_core::ports::{Expected, StoreError};
 use chat_core::testkit::fixture::{assert_holds, events, stream, write};
 use chat_store_sql::postgres::{PostgresConfig, PostgresStore};
-use test_servers::Postgres;
-
-use crate::authority::Authority;
+use test_servers::{Authority, Postgres};
 
 #[tokio::test]
 async fn a_server_is_believed_by_its_certificate_and_name_only() {
-    let authority = Authority::new();
-    let identity = authority.identity();
+    let authority = Authority::new().unwrap();
+    let identity = authority.identity().unwrap();
     let starting = tokio::task::spawn_blocking(|| Postgres::start_with_tls(identity));
     let server = starting.await.unwrap().unwrap();
     let open = async |url: &str, mode: &str, authority: &Authority| {
-        let url = format!("{url}?sslmode={mode}&sslrootcert={}", authority.file().display());
+        let url = format!("{url}?sslmode={mode}&sslrootcert={}", authority.certificate().display());
         PostgresStore::connect(PostgresConfig::from_url(&url).unwrap()).await
     };
     let (by_address, by_name) = (server.url(), server.url().replace("127.0.0.1", "localhost"));
@@ -30,7 +28,7 @@ async fn a_server_is_believed_by_its_certificate_and_name_only() {
     open(&by_name, "verify-ca", &authority).await.unwrap().close().await;
     let strangers = [
         open(&by_name, "verify-full", &authority).await,
-        open(&by_address, "verify-full", &Authority::new()).await,
+        open(&by_address, "verify-full", &Authority::new().unwrap()).await,
     ];
     for opened in strangers {
         let Err(StoreError::Unavailable { source: Some(source), .. }) = opened else {

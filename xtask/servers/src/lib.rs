@@ -25,11 +25,10 @@
 //! # Programs
 //!
 //! A program is taken from the environment variable for it (`POSTGRES`, `MARIADBD`,
-//! `MARIADB_INSTALL_DB`, `REDIS_SERVER`: a path), else from `PATH` and the places where Debian puts
-//! it. `initdb` is the one beside `postgres`.
+//! `MARIADB_INSTALL_DB`, `REDIS_SERVER`, `OPENSSL`: a path), else from `PATH` and the places where
+//! Debian puts it. `initdb` is the one beside `postgres`.
 
 mod account;
-mod certificates;
 mod cluster;
 mod home;
 mod kept;
@@ -52,4 +51,4 @@ pub use postgres::Postgres;
 pub use programs::places;
 pub use redis::{Fsync, Redis};
 pub use slots::SlotMove;
-pub use tls::Identity;
+pub use tls::{Authority, Identity};

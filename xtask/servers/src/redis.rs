@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::certificates::Certificates;
 use crate::home::Home;
 use crate::port::{BUS, Ports};
 use crate::process::{Launch, PATIENCE};
 use crate::programs::REDIS_SERVER;
 use crate::server::{Kind, Server, lifecycle};
+use crate::tls::{self, Authority};
 use crate::wire::resp::{Connection, Reply};
 
 /// When a server flushes its append-only file to the disk.
@@ -73,7 +73,7 @@ impl Redis {
     /// The certificate of who signed the server's own, in a file.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
-        Certificates::within(self.server.home().path()).authority
+        self.server.home().path().join(AUTHORITY)
     }
 
     /// As [`Redis::start`], but it runs on after this process, in the new folder `folder`.
@@ -148,6 +148,8 @@ pub(crate) struct Flavour {
 }
 
 /// Two seconds until a node is thought to be gone.
+/// The certificate of the authority, in the folder of the server.
+const AUTHORITY: &str = "authority.crt";
 const NODE: &[&str] = &[
     "--cluster-enabled",
     "yes",
@@ -175,7 +177,12 @@ impl Kind for Flavour {
         let data = home.data();
         fs::create_dir(&data).with_context(|| format!("make {}", data.display()))?;
         match self.role {
-            Role::Tls => Certificates::within(home.path()).write(),
+            Role::Tls => {
+                let authority = Authority::new()?;
+                let (made, kept) = (authority.certificate(), home.path().join(AUTHORITY));
+                fs::copy(made, &kept).with_context(|| format!("write {}", kept.display()))?;
+                authority.identity()?.write(home)
+            }
             _ => Ok(()),
         }
     }
@@ -196,11 +203,11 @@ impl Kind for Flavour {
             Role::ReplicaOf(port) => server.words(&["--replicaof", "127.0.0.1", &port.to_string()]),
             Role::Node => server.words(NODE),
             Role::Tls => {
-                let files = Certificates::within(home.path());
+                let (certificate, key) = tls::files(home);
                 let server = server.words(&["--tls-port", &(port + BUS).to_string()]);
                 let server = server.words(&["--tls-auth-clients", "no", "--tls-ca-cert-file"]);
-                let server = server.word(files.authority).words(&["--tls-cert-file"]);
-                server.word(files.server).words(&["--tls-key-file"]).word(files.key)
+                let server = server.word(home.path().join(AUTHORITY)).words(&["--tls-cert-file"]);
+                server.word(certificate).words(&["--tls-key-file"]).word(key)
             }
         })
     }
