@@ -114,12 +114,19 @@ pub enum Tls {
 
 /// What an acknowledged append survives.
 ///
-/// Redis answers before the disk has the data unless it is told otherwise. With
-/// `appendonly yes` and `appendfsync always` it waits for the disk, once for all commands that
-/// arrived together, and nothing that was acknowledged is lost in a crash. With
-/// `appendfsync everysec`, its default, a crash of the machine loses up to two seconds; with no
-/// append-only file a restart loses everything since the last snapshot. In none of these does a
-/// promoted replica have what its master had not yet sent.
+/// Redis answers before the disk has the data unless it is told otherwise:
+///
+/// | the server's settings | a kill of its process loses | a crash of its machine loses |
+/// |---|---|---|
+/// | `appendonly yes`, `appendfsync always` | nothing | nothing |
+/// | `appendonly yes`, `appendfsync everysec` (or `no`) | what came while a sync of the disk was running, two seconds at most | what came since the last sync, about two seconds (`no`: as the system likes) |
+/// | no append-only file | all since the last snapshot | all since the last snapshot |
+///
+/// With `always` the server waits for the disk once for all commands that arrived together. With
+/// `everysec` it hands each write to the operating system before it answers, which outlives the
+/// process; only while an earlier sync has not ended does it hold writes back. In none of these
+/// does a promoted replica have what its master had not yet sent; [`RedisConfig::replicas`] is for
+/// that. Whenever something may have been lost, a new epoch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RedisDurability {
