@@ -130,6 +130,10 @@ impl Operator {
     /// # Errors
     /// [`DurableError::Invalid`] if it is no projection; [`DurableError::Unknown`],
     /// [`DurableError::Store`].
+    ///
+    /// # Cost
+    /// The whole source is read again. Of each view of the old generation an empty one is left for
+    /// ever, with its checkpoint alone: it is what refuses a writer that was paused.
     pub async fn rebuild(&self) -> Result<Generation, DurableError> {
         let built = self.change(|catalog| {
             if catalog.building.is_none() {
