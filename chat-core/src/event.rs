@@ -1,19 +1,24 @@
 //! What is stored: an event before it has a place ([`NewEvent`]) and after ([`RecordedEvent`]).
 //! Payloads are JSON text and stay text wherever nobody needs to look inside.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::id::{EventId, InvalidId, Position, StreamId, Version};
 
-/// What kind of event it is, such as `message_sent`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EventType(Cow<'static, str>);
+/// What kind of event it is, such as `message_sent`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventType(Name);
+
+#[derive(Debug, Clone)]
+enum Name {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
 
 impl EventType {
     /// Greatest length, in bytes.
@@ -22,15 +27,15 @@ impl EventType {
     /// A type known when the program is compiled. The caller keeps to 1 to 64 bytes.
     #[must_use]
     pub const fn from_static(name: &'static str) -> Self {
-        Self(Cow::Borrowed(name))
+        Self(Name::Static(name))
     }
 
     /// A type read at run time.
     ///
     /// # Errors
     /// [`InvalidId`] if it is empty or longer than 64 bytes.
-    pub fn new(name: impl Into<String>) -> Result<Self, InvalidId> {
-        let name = name.into();
+    pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidId> {
+        let name = name.as_ref();
         let kind = "event type";
         if name.is_empty() {
             return Err(InvalidId::Empty { kind });
@@ -39,19 +44,49 @@ impl EventType {
             let (bytes, limit) = (name.len(), Self::MAX_BYTES);
             return Err(InvalidId::TooLong { kind, bytes, limit });
         }
-        Ok(Self(Cow::Owned(name)))
+        Ok(Self(Name::Shared(name.into())))
     }
 
     /// The type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::Static(name) => name,
+            Name::Shared(name) => name,
+        }
+    }
+}
+
+impl PartialEq for EventType {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for EventType {}
+
+impl Hash for EventType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Arc::<str>::deserialize(deserializer)?;
+        Ok(Self(Name::Shared(name)))
     }
 }
 
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

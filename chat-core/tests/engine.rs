@@ -278,3 +278,32 @@ async fn a_future_that_is_left_standing_holds_up_nobody() {
     drop(standing);
     engine.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_snapshot_of_another_incarnation_of_the_store_is_not_believed() {
+    let group = || NewGroup::named("tea").with_external_key("tea");
+    let (lost, views) = (MemoryEventStore::new(), MemoryViewStore::new());
+    let before = engine_on(&lost, &views).await;
+    let with_bob = group().with_member(user("bob"), Role::Member);
+    let chat = before.user(user("ann")).create_group(with_bob, None).await.unwrap().chat;
+    before.user(user("bob")).chat(&chat).send(NewMessage::text("I am in")).await.unwrap();
+    before.shutdown().await;
+
+    // Another log in which bob never was, with the same chat, and longer than what was lost.
+    let (events, elsewhere) = (MemoryEventStore::new(), MemoryViewStore::new());
+    let other = engine_on(&events, &elsewhere).await;
+    let ann = other.user(user("ann"));
+    assert_eq!(ann.create_group(group(), None).await.unwrap().chat, chat);
+    for text in ["one", "two", "three"] {
+        ann.chat(&chat).send(NewMessage::text(text)).await.unwrap();
+    }
+    other.shutdown().await;
+
+    let after = engine_on(&events, &views).await;
+    let refused = after.user(user("bob")).chat(&chat).send(NewMessage::text("still in?")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let page = after.user(user("ann")).chat(&chat).history(HistoryQuery::Latest, 10).await.unwrap();
+    let texts: Vec<_> = page.messages.iter().map(|message| &*message.text).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
+    after.shutdown().await;
+}

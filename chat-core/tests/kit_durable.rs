@@ -3,7 +3,7 @@
 
 use std::future::ready;
 
-use chat_core::decorate::FaultPlan;
+use chat_core::testkit::UnderFaults;
 use chat_core::testkit::scenarios::MemoryScenarios;
 
 mod one_partition {
@@ -21,7 +21,5 @@ mod five_partitions {
 mod under_mended_faults {
     use super::*;
 
-    chat_core::durable_subscription_tests!(|| ready(MemoryScenarios::faulty(FaultPlan::all(
-        11, 0.05
-    ))));
+    chat_core::durable_subscription_tests!(|| ready(UnderFaults::new(MemoryScenarios::new(1))));
 }

@@ -15,8 +15,8 @@ mod partitions {
 mod faults {
     use std::future::ready;
 
-    use chat_core::decorate::FaultPlan;
+    use chat_core::testkit::UnderFaults;
     use chat_core::testkit::scenarios::MemoryScenarios;
 
-    chat_core::scenario_tests!(|| ready(MemoryScenarios::faulty(FaultPlan::all(1, 0.05))));
+    chat_core::scenario_tests!(|| ready(UnderFaults::new(MemoryScenarios::new(1))));
 }

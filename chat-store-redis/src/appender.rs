@@ -9,10 +9,10 @@ use chat_core::{PartitionId, StreamId};
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::batch::{self, Answer};
-use crate::error::Step;
+use crate::batch::{self, Answer, Newest};
 use crate::incarnation::Mark;
 use crate::lane::{BATCH_BYTES, BATCH_EVENTS, Carry, Lane, events};
+use crate::replicas::Written;
 use crate::reply::array;
 use crate::store::Shared;
 
@@ -143,17 +143,22 @@ impl Carry for Carrier {
 
 impl Carrier {
     async fn send(&self, appends: &[Append]) -> Result<Vec<AppendResult>, StoreError> {
-        let Shared { keys, scripts, incarnation, .. } = &*self.shared;
+        let Shared { keys, scripts, incarnation, connection, .. } = &*self.shared;
         for _ in 0..LOSSES {
             let (mark, epoch) = incarnation.mark(self.partition);
             let token = Uuid::new_v4();
             let (token, _) = token.as_bytes().split_at(TOKEN);
-            let command =
-                batch::command((keys, scripts), self.partition, appends, mark.as_ref(), token);
-            let answer = array(self.shared.run(&command, Step::Write).await?)?;
-            match (batch::answer(appends, answer)?, mark) {
-                (Answer::Done { position, token, results }, _) => {
+            let newest = Newest { mark: mark.as_ref(), token, waits: connection.waits() };
+            let command = batch::command((keys, scripts), self.partition, appends, &newest);
+            let Written { answer, copied } = self.shared.write(&command, self.partition).await?;
+            match (batch::answer(appends, array(answer)?)?, mark) {
+                (Answer::Done { position, token, mut results }, _) => {
                     incarnation.saw(self.partition, Mark { position, token, epoch });
+                    if let Err(short) = copied {
+                        // What was refused stays refused.
+                        let written = results.iter_mut().filter(|result| result.is_ok());
+                        written.for_each(|result| *result = Err(short.clone()));
+                    }
                     return Ok(results);
                 }
                 (Answer::Lost, Some(mark)) => {

@@ -12,13 +12,23 @@ use crate::keys::Keys;
 use crate::reply::{bytes, number, text};
 use crate::scripts::Scripts;
 
+/// What a call says of the log's end.
+#[derive(Debug)]
+pub(crate) struct Newest<'a> {
+    /// The newest entry seen.
+    pub(crate) mark: Option<&'a Mark>,
+    /// The token of the entry that the call makes.
+    pub(crate) token: &'a [u8],
+    /// Whether replicas are waited for, so that a repeat must write something.
+    pub(crate) waits: bool,
+}
+
 /// The call of the script for appends to one partition.
 pub(crate) fn command(
     (keys, scripts): (&Keys, &Scripts),
     partition: PartitionId,
     appends: &[Append],
-    mark: Option<&Mark>,
-    token: &[u8],
+    newest: &Newest<'_>,
 ) -> Cmd {
     let mut streams = Streams::default();
     let mut plan = Plan::default();
@@ -40,9 +50,10 @@ pub(crate) fn command(
     for stream in streams.names {
         command.arg(keys.index(stream)).arg(keys.events(stream));
     }
-    let (position, known) = mark.map_or((&[][..], &[][..]), |mark| (&mark.position, &mark.token));
-    command.arg(position).arg(known).arg(token);
-    command.arg(keys.events_prefix(partition)).arg(plan.finish());
+    let nothing = (&[][..], &[][..]);
+    let (position, known) = newest.mark.map_or(nothing, |mark| (&mark.position, &mark.token));
+    command.arg(position).arg(known).arg(newest.token);
+    command.arg(keys.events_prefix(partition)).arg(u8::from(newest.waits)).arg(plan.finish());
     for event in appends.iter().flat_map(Append::writes).flat_map(|write| &write.events) {
         command.arg(envelope(event)).arg(event.payload.as_str());
         match &event.metadata {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::url::{self, ConfigError};
 /// - `rediss://` and `rediss+cluster://`: the same over TLS (with the feature `tls`).
 ///
 /// The parameters: `namespace`, `partitions`, `durability` (`server` or `always`),
-/// `connect_timeout_ms`, `timeout_ms`, `patience_ms`. A character of a user's name or password that
+/// `ca_file`, `replicas`, `replica_sync` (`memory` or `disk`), `replica_timeout_ms`, `connect_timeout_ms`,
+/// `timeout_ms`, `patience_ms`. A character of a user's name or password that
 /// means something in a URL is written as `%` and two digits.
 ///
 /// ```
@@ -40,6 +42,10 @@ pub struct RedisConfig {
     pub topology: Topology,
     /// Whether to encrypt, [`Tls::Off`] by default.
     pub tls: Tls,
+    /// A file with the certificate, in PEM, of who signed the server's, for a server whose
+    /// certificate the system does not trust. None by default. It is read whenever a connection is
+    /// made.
+    pub ca_file: Option<PathBuf>,
     /// The user; none by default.
     pub user: Option<String>,
     /// The password; none by default.
@@ -57,6 +63,25 @@ pub struct RedisConfig {
     pub partitions: Option<NonZero<u32>>,
     /// What an acknowledged append survives, [`RedisDurability::AsTheServer`] by default.
     pub durability: RedisDurability,
+    /// How many replicas must have an append, or a batch of views, before it is acknowledged; 0 by
+    /// default. What is acknowledged then survives that a replica takes its master's place, if the
+    /// cluster (or the operator) chooses one that has it: with one replica for each master, 1 is
+    /// enough; with more, name all that may be promoted.
+    ///
+    /// | `replicas` | what is acknowledged is lost when |
+    /// |---|---|
+    /// | 0 | a replica is promoted that lacks what its master had not sent yet |
+    /// | n | the master and n replicas are lost together, or one is promoted that was not of the n |
+    ///
+    /// Where fewer have it after [`replica_timeout`](Self::replica_timeout), the answer is
+    /// [`OutcomeUnknown`](chat_core::ports::StoreError::OutcomeUnknown): it is written, but may be
+    /// lost with the master. Repeating it with the same ids waits again. Readers may see an event
+    /// before the replicas have it, so a promoted replica still begins a new epoch.
+    pub replicas: u32,
+    /// What a replica must have done with it, [`ReplicaSync::Memory`] by default.
+    pub replica_sync: ReplicaSync,
+    /// How long to wait for the replicas, 1 s by default.
+    pub replica_timeout: Duration,
     /// How long making a connection may take, 5 s by default.
     pub connect_timeout: Duration,
     /// How long an answer may take, 30 s by default. After it, the outcome of an append is unknown.
@@ -82,7 +107,8 @@ pub enum Tls {
     /// It is not.
     #[default]
     Off,
-    /// It is; the server's certificate must be signed by somebody whom the system trusts.
+    /// It is; the server's certificate must be signed by somebody whom the system
+    /// trusts, or by the one of [`RedisConfig::ca_file`].
     On,
 }
 
@@ -104,6 +130,21 @@ pub enum RedisDurability {
     /// The server must run with `appendonly yes` and `appendfsync always`; else the store is not
     /// opened. A server that does not let its settings be seen is refused as well.
     FsyncAlways,
+}
+
+/// What a replica must have done before it counts in [`RedisConfig::replicas`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReplicaSync {
+    /// It has the data in memory (`WAIT`). Lost if the machines of the master and of the replicas
+    /// crash together, unless they sync always.
+    #[default]
+    Memory,
+    /// The server and the replicas have flushed it to their disks (`WAITAOF`), whatever their
+    /// `appendfsync` is. All of their machines may crash together. Needs Redis 7.2 or Valkey, and
+    /// `appendonly yes`. With `appendfsync everysec` an answer takes up to two seconds, so
+    /// [`RedisConfig::replica_timeout`] must be longer.
+    Disk,
 }
 
 /// A text that `Debug` does not show.
@@ -143,12 +184,16 @@ impl RedisConfig {
             hosts: vec![(host.into(), port)],
             topology: Topology::default(),
             tls: Tls::default(),
+            ca_file: None,
             user: None,
             password: None,
             database: 0,
             namespace: Namespace::default(),
             partitions: None,
             durability: RedisDurability::default(),
+            replicas: 0,
+            replica_sync: ReplicaSync::default(),
+            replica_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             patience: Duration::from_secs(10),
@@ -185,6 +230,13 @@ impl RedisConfig {
         self
     }
 
+    /// Sets who must have signed the server's certificate.
+    #[must_use]
+    pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
+        self
+    }
+
     /// Sets the database.
     #[must_use]
     pub fn with_database(mut self, database: u16) -> Self {
@@ -211,6 +263,21 @@ impl RedisConfig {
     #[must_use]
     pub fn with_durability(mut self, durability: RedisDurability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Sets how many replicas must have what is acknowledged, and what they must have done with it.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: u32, sync: ReplicaSync) -> Self {
+        self.replicas = replicas;
+        self.replica_sync = sync;
+        self
+    }
+
+    /// Sets how long to wait for the replicas.
+    #[must_use]
+    pub fn with_replica_timeout(mut self, timeout: Duration) -> Self {
+        self.replica_timeout = timeout;
         self
     }
 

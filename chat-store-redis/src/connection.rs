@@ -1,42 +1,35 @@
-//! The way to the server or to the cluster: sends commands, connects anew, waits for what passes.
+//! Sends commands to the server or to the cluster, and waits for what passes.
 //!
 //! One connection carries the commands of all callers, each sent without waiting for the answers
-//! before it. A server runs them in the order they were sent.
+//! before it. A server runs them in the order they were sent. Writes that wait for replicas have
+//! connections of their own (see [`crate::replicas`]).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chat_core::PartitionId;
 use chat_core::ports::StoreError;
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, Value,
-};
+use redis::{Cmd, RedisError, Value};
 use tokio::time::Instant;
 
-use crate::config::{RedisConfig, Tls, Topology};
+use crate::config::{RedisConfig, Topology};
 use crate::error::{Step, passes, store_error};
+use crate::replicas::{Wait, Written};
+use crate::way::{SendError, Way};
 
 /// Sends commands; cheap to share.
 #[derive(Debug)]
 pub(crate) struct Connection {
     way: Way,
+    waiting: Option<Waiting>,
     patience: Duration,
 }
 
-enum Way {
-    Server(Box<Server>),
-    Cluster(ClusterConnection),
-}
-
-impl std::fmt::Debug for Way {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Server(_) => "Server",
-            Self::Cluster(_) => "Cluster",
-        })
-    }
+/// Where writes go that wait for replicas.
+#[derive(Debug)]
+struct Waiting {
+    wait: Wait,
+    /// Several in a cluster, so that few of a node's partitions wait for each other.
+    ways: Vec<Way>,
 }
 
 impl Connection {
@@ -46,38 +39,64 @@ impl Connection {
     /// [`StoreError::Unavailable`] if the server cannot be reached, [`StoreError::Invalid`] if it
     /// does not let this user in.
     pub(crate) async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
-        let at_connect = |error| store_error(error, Step::Connect);
-        let infos = infos(config).map_err(at_connect)?;
-        let way = match config.topology {
-            Topology::Server => Way::Server(Box::new(Server::open(config, infos).await?)),
-            Topology::Cluster => {
-                let client = redis::cluster::ClusterClient::builder(infos)
-                    .connection_timeout(config.connect_timeout)
-                    .response_timeout(config.timeout)
-                    .overall_response_timeout(Some(config.timeout))
-                    .retries(CLUSTER_RETRIES)
-                    .min_retry_wait(10)
-                    .max_retry_wait(500)
-                    .build()
-                    .map_err(at_connect)?;
-                Way::Cluster(client.get_async_connection().await.map_err(at_connect)?)
+        let way = Way::open(config).await?;
+        let mut waiting = None;
+        if let Some(wait) = Wait::new(config) {
+            // The answer to the wait comes after the wait.
+            let timeout = config.timeout.saturating_add(config.replica_timeout);
+            let config = config.clone().with_timeout(timeout);
+            let count = match config.topology {
+                Topology::Server => 1,
+                Topology::Cluster => WAITING_WAYS,
+            };
+            let mut ways = Vec::new();
+            for _ in 0..count {
+                ways.push(Way::open(&config).await?);
             }
-        };
-        Ok(Self { way, patience: config.patience })
+            waiting = Some(Waiting { wait, ways });
+        }
+        Ok(Self { way, waiting, patience: config.patience })
     }
 
     /// Whether every key is on the same server, so that one command may touch all of them.
     pub(crate) fn is_one_server(&self) -> bool {
-        matches!(self.way, Way::Server(_))
+        self.way.is_one_server()
+    }
+
+    /// Whether writes wait for replicas.
+    pub(crate) fn waits(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Sends a command to the server that holds its first key.
     pub(crate) async fn run(&self, command: &Cmd, step: Step) -> Result<Value, RunError> {
+        Ok(self.persist(&Order::Alone(command, step)).await?.answer)
+    }
+
+    /// Sends a command that changes what a partition holds, and waits for as many replicas as are
+    /// wanted.
+    pub(crate) async fn write(
+        &self,
+        command: &Cmd,
+        partition: PartitionId,
+    ) -> Result<Written, RunError> {
+        let Some(Waiting { wait, ways }) = &self.waiting else {
+            return self.persist(&Order::Alone(command, Step::Write)).await;
+        };
+        let chosen = usize::try_from(partition.0).ok().and_then(|id| id.checked_rem(ways.len()));
+        let way = chosen.and_then(|index| ways.get(index)).unwrap_or(&self.way);
+        let mut both = redis::Pipeline::with_capacity(2);
+        both.add_command(command.clone()).add_command(wait.command.clone());
+        self.persist(&Order::Awaited { way, both, wait }).await
+    }
+
+    /// Sends until there is an answer, or an error that does not pass.
+    async fn persist(&self, order: &Order<'_>) -> Result<Written, RunError> {
+        let step = order.step();
         let mut patience = Patience::new(self.patience);
         loop {
-            let error = match self.send(command).await {
-                Ok(Value::ServerError(error)) => error.into(),
-                Ok(value) => return Ok(value),
+            let error = match self.attempt(order).await {
+                Ok(written) => return Ok(written),
                 Err(SendError::NotSent(error)) => {
                     patience.or_give_up(error, Step::Connect).await?;
                     continue;
@@ -96,29 +115,36 @@ impl Connection {
         }
     }
 
-    /// Sends commands whose answers are of no interest, to the server that holds their keys.
-    pub(crate) async fn publish(&self, commands: &redis::Pipeline) -> Result<(), StoreError> {
-        let count = commands.cmd_iter().count();
-        let error = match &self.way {
-            Way::Server(server) => match server.send_all(commands, count).await {
-                Ok(()) => return Ok(()),
-                Err(SendError::NotSent(error) | SendError::Failed(error)) => error,
-            },
-            Way::Cluster(cluster) => {
-                match cluster.clone().req_packed_commands(commands, 0, count).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => error,
-                }
+    async fn attempt(&self, order: &Order<'_>) -> Result<Written, SendError> {
+        let (answer, copied) = match order {
+            Order::Alone(command, _) => (self.way.send(command).await?, Ok(())),
+            Order::Awaited { way, both, wait } => {
+                let mut answers = way.send_all(both).await?.into_iter();
+                let answer = answers.next().unwrap_or_default();
+                (answer, wait.judge(answers.next().unwrap_or_default()))
             }
         };
-        Err(store_error(error, Step::Read))
+        match answer {
+            Value::ServerError(error) => Err(SendError::Failed(error.into())),
+            answer => Ok(Written { answer, copied }),
+        }
+    }
+
+    /// Sends commands whose answers are of no interest, to the server that holds their keys.
+    pub(crate) async fn publish(&self, commands: &redis::Pipeline) -> Result<(), StoreError> {
+        match self.way.send_all(commands).await {
+            Ok(_) => Ok(()),
+            Err(SendError::NotSent(error) | SendError::Failed(error)) => {
+                Err(store_error(error, Step::Read))
+            }
+        }
     }
 
     /// Sends a command to every server that holds keys; the answers, one for each.
     pub(crate) async fn run_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, StoreError> {
         let mut patience = Patience::new(self.patience);
         loop {
-            let error = match self.send_everywhere(command).await {
+            let error = match self.way.send_everywhere(command).await {
                 Ok(values) => return Ok(values),
                 Err(SendError::NotSent(error) | SendError::Failed(error)) => error,
             };
@@ -126,32 +152,6 @@ impl Connection {
                 return Err(store_error(error, Step::Read));
             }
             patience.or_give_up(error, Step::Read).await?;
-        }
-    }
-
-    async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
-        match &self.way {
-            Way::Server(server) => server.send(command).await,
-            Way::Cluster(cluster) => {
-                let mut cluster = cluster.clone();
-                cluster.req_packed_command(command).await.map_err(SendError::Failed)
-            }
-        }
-    }
-
-    async fn send_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, SendError> {
-        match &self.way {
-            Way::Server(server) => Ok(vec![server.send(command).await?]),
-            Way::Cluster(cluster) => {
-                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                let answer = cluster.clone().route_command(command.clone(), masters).await;
-                match answer.map_err(SendError::Failed)? {
-                    // Without a policy, the answers come with the addresses of the nodes.
-                    Value::Map(nodes) => Ok(nodes.into_iter().map(|(_, value)| value).collect()),
-                    Value::Array(values) => Ok(values),
-                    value => Ok(vec![value]),
-                }
-            }
         }
     }
 }
@@ -171,11 +171,24 @@ impl From<StoreError> for RunError {
     }
 }
 
-enum SendError {
-    /// There was no connection to send it on.
-    NotSent(RedisError),
-    /// It was sent, or may have been.
-    Failed(RedisError),
+/// What is sent.
+enum Order<'a> {
+    Alone(&'a Cmd, Step),
+    /// A write, and behind it the wait for replicas.
+    Awaited {
+        way: &'a Way,
+        both: redis::Pipeline,
+        wait: &'a Wait,
+    },
+}
+
+impl Order<'_> {
+    fn step(&self) -> Step {
+        match self {
+            Self::Alone(_, step) => *step,
+            Self::Awaited { .. } => Step::Write,
+        }
+    }
 }
 
 /// Waits between tries, longer each time, until it has waited long enough.
@@ -199,123 +212,7 @@ impl Patience {
     }
 }
 
-/// One server, with a connection that is replaced when it breaks.
-struct Server {
-    client: Client,
-    settings: AsyncConnectionConfig,
-    current: Mutex<Current>,
-    /// Held by whoever connects; the others wait for that connection.
-    connecting: tokio::sync::Mutex<()>,
-}
-
-/// A connection and how many came before it.
-#[derive(Clone, Default)]
-struct Current {
-    connection: Option<MultiplexedConnection>,
-    number: u64,
-}
-
-impl Server {
-    async fn open(
-        config: &RedisConfig,
-        mut infos: Vec<ConnectionInfo>,
-    ) -> Result<Self, StoreError> {
-        let at_connect = |error| store_error(error, Step::Connect);
-        let no_host = || StoreError::Invalid { what: "the configuration names no host".into() };
-        let client = Client::open(infos.pop().ok_or_else(no_host)?).map_err(at_connect)?;
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(Some(config.timeout))
-            .set_pipeline_buffer_size(PIPELINE);
-        let connecting = tokio::sync::Mutex::default();
-        let server = Self { client, settings, current: Mutex::default(), connecting };
-        server.connection().await.map_err(at_connect)?;
-        Ok(server)
-    }
-
-    async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
-        let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
-        let answer = connection.req_packed_command(command).await;
-        self.judged(answer, number)
-    }
-
-    async fn send_all(&self, commands: &redis::Pipeline, count: usize) -> Result<(), SendError> {
-        let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
-        let answers = connection.req_packed_commands(commands, 0, count).await;
-        self.judged(answers, number).map(drop)
-    }
-
-    /// Lets go of a connection that an error shows to be of no more use.
-    fn judged<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T, SendError> {
-        let broken = |error: &RedisError| {
-            error.is_unrecoverable_error() || matches!(error.code(), Some("READONLY"))
-        };
-        if answer.as_ref().is_err_and(broken) {
-            // A server that turned into a replica stays where it is, but its address may lead to
-            // another one now.
-            self.discard(number);
-        }
-        answer.map_err(SendError::Failed)
-    }
-
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
-        if let Some(found) = self.found() {
-            return Ok(found);
-        }
-        let _turn = self.connecting.lock().await;
-        if let Some(found) = self.found() {
-            return Ok(found);
-        }
-        let made = self.client.get_multiplexed_async_connection_with_config(&self.settings).await?;
-        let mut current = self.current();
-        current.connection = Some(made.clone());
-        current.number += 1;
-        Ok((made, current.number))
-    }
-
-    fn found(&self) -> Option<(MultiplexedConnection, u64)> {
-        let current = self.current();
-        current.connection.clone().map(|connection| (connection, current.number))
-    }
-
-    /// Lets go of a connection, unless it was replaced already.
-    fn discard(&self, number: u64) {
-        let mut current = self.current();
-        if current.number == number {
-            current.connection = None;
-        }
-    }
-
-    /// Each change is whole before anything can panic.
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the driver needs to know of each host.
-pub(crate) fn infos(config: &RedisConfig) -> Result<Vec<ConnectionInfo>, RedisError> {
-    let info = |(host, port): &(String, u16)| {
-        let (host, port) = (host.clone(), *port);
-        let address = match config.tls {
-            Tls::Off => ConnectionAddr::Tcp(host, port),
-            Tls::On => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-        };
-        let mut settings = redis::RedisConnectionInfo::default().set_db(config.database.into());
-        if let Some(user) = &config.user {
-            settings = settings.set_username(user);
-        }
-        if let Some(password) = &config.password {
-            settings = settings.set_password(password.reveal());
-        }
-        let info = redis::IntoConnectionInfo::into_connection_info(address)?;
-        Ok(info.set_redis_settings(settings))
-    };
-    config.hosts.iter().map(info).collect()
-}
-
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// How often the driver tries again by itself in a cluster: it follows keys that moved.
-const CLUSTER_RETRIES: u32 = 8;
-/// Commands on their way to the connection before callers wait.
-const PIPELINE: usize = 1_024;
+/// Connections to a cluster for writes that wait for replicas.
+const WAITING_WAYS: usize = 4;

@@ -3,7 +3,7 @@
 use chat_core::ports::{Durability, StoreError};
 use redis::Value;
 
-use crate::config::RedisDurability;
+use crate::config::{RedisConfig, RedisDurability, ReplicaSync};
 use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::reply::{array, optional_text};
@@ -16,6 +16,8 @@ pub struct ServerDurability {
     pub sync: Option<Sync>,
     /// What it does when its memory is full (`maxmemory-policy`).
     pub eviction: Option<String>,
+    /// How many replicas have what is acknowledged, as the configuration asks for.
+    pub replicas: u32,
 }
 
 /// When a server writes to the disk.
@@ -32,16 +34,29 @@ pub enum Sync {
 
 impl ServerDurability {
     /// Asks every server; what the weakest does counts.
-    pub(crate) async fn look(connection: &Connection) -> Result<Self, StoreError> {
+    pub(crate) async fn look(
+        connection: &Connection,
+        config: &RedisConfig,
+    ) -> Result<Self, ConnectError> {
         let mut command = redis::cmd("CONFIG");
         command.arg("GET").arg("*append*").arg("maxmemory-policy").arg("appendfsync");
         let answers = match connection.run_everywhere(&command).await {
             Ok(answers) => answers,
             // Managed servers do not let their settings be seen.
             Err(StoreError::Bug { .. } | StoreError::Invalid { .. }) => Vec::new(),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let mut found = Self { sync: None, eviction: None };
+        if config.replicas > 0 && config.replica_sync == ReplicaSync::Disk {
+            // As nothing was written on this connection, it answers at once.
+            let probe = redis::cmd("WAITAOF").arg(1).arg(0).arg(1).take();
+            connection.run_everywhere(&probe).await.map_err(|error| match error {
+                StoreError::Bug { what } | StoreError::Invalid { what } => {
+                    ConnectError::ReplicaSync { found: what }
+                }
+                error => error.into(),
+            })?;
+        }
+        let mut found = Self { sync: None, eviction: None, replicas: config.replicas };
         for answer in answers {
             let node = Self::of(answer)?;
             found.sync = if found.sync.is_none() { node.sync } else { found.sync.min(node.sync) };
@@ -80,11 +95,12 @@ impl ServerDurability {
             (Some(_), _) => Some(Sync::Snapshots),
             (None, _) => None,
         };
-        Ok(Self { sync, eviction })
+        Ok(Self { sync, eviction, replicas: 0 })
     }
 
     /// Refuses a server that does not keep what it must.
-    pub(crate) fn check(&self, wanted: RedisDurability) -> Result<(), ConnectError> {
+    pub(crate) fn check(&self, config: &RedisConfig) -> Result<(), ConnectError> {
+        let wanted = config.durability;
         if let Some(policy) = self.eviction.as_ref().filter(|policy| *policy != "noeviction") {
             return Err(ConnectError::Evicts { policy: policy.clone() });
         }
@@ -118,13 +134,13 @@ impl std::fmt::Display for ServerDurability {
         f.write_str(match self.sync {
             None => "unknown: the server does not let its settings be seen",
             Some(Sync::Snapshots) => "a stop of the server loses all since its last snapshot",
-            Some(Sync::Later) => {
-                "a crash of the server's machine loses up to two seconds; a promoted replica may \
-                 lack what its master had not sent"
-            }
-            Some(Sync::Always) => {
-                "a crash loses nothing; a promoted replica may lack what its master had not sent"
-            }
-        })
+            Some(Sync::Later) => "a crash of the server's machine loses up to two seconds",
+            Some(Sync::Always) => "a crash loses nothing",
+        })?;
+        match self.replicas {
+            0 => f.write_str("; a promoted replica may lack what its master had not sent"),
+            1 => f.write_str("; one replica has what is acknowledged"),
+            replicas => write!(f, "; {replicas} replicas have what is acknowledged"),
+        }
     }
 }

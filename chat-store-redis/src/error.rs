@@ -107,6 +107,15 @@ pub enum ConnectError {
         /// What is so instead, and how to mend it.
         found: String,
     },
+    /// Replicas cannot be waited for until their disks have it.
+    #[error(
+        "the configuration waits for the disks of replicas (`replica_sync=disk`), which needs \
+         Redis 7.2 or Valkey with `appendonly yes`: {found}"
+    )]
+    ReplicaSync {
+        /// What the server says.
+        found: String,
+    },
     /// The namespace was made with another number of partitions, which cannot change.
     #[error("the namespace has {found} partitions, the configuration asks for {wanted}")]
     Partitions {

@@ -15,7 +15,8 @@
 //! | `chat:{chat:7}:k:PROJECTION:SCOPE` | a sorted set: the same view's keys, for their order |
 //! | `chat:{chat:7}:b:TOPIC` | no key: the channel of a topic of the bus |
 //!
-//! What an acknowledgement is worth depends on the server; see [`RedisDurability`].
+//! What an acknowledgement is worth depends on the server; see [`RedisDurability`] and, where
+//! replicas take a master's place, [`RedisConfig::replicas`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,16 +50,19 @@ mod incarnation;
 mod keys;
 mod lane;
 mod log;
+mod replicas;
 mod reply;
 mod scripts;
 mod store;
 mod subscriber;
+mod tls;
 mod url;
 mod view_writer;
 mod views;
+mod way;
 
 pub use backend::backends;
-pub use config::{RedisConfig, RedisDurability, Secret, Tls, Topology};
+pub use config::{RedisConfig, RedisDurability, ReplicaSync, Secret, Tls, Topology};
 pub use durability::{ServerDurability, Sync};
 pub use error::ConnectError;
 pub use store::RedisStore;

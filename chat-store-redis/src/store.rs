@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat_core::Epoch;
 use chat_core::ports::{EventBus, EventStore, StoreError, ViewStore};
+use chat_core::{Epoch, PartitionId};
 use redis::{Cmd, Value};
 use uuid::Uuid;
 
@@ -16,8 +16,10 @@ use crate::durability::ServerDurability;
 use crate::error::{ConnectError, Step};
 use crate::incarnation::{FORMAT, Incarnation, Reach, epoch, known_script};
 use crate::keys::Keys;
+use crate::replicas::Written;
 use crate::reply::{array, number};
 use crate::scripts::Scripts;
+use crate::tls;
 
 /// Events, views and signals in Redis. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
@@ -54,11 +56,11 @@ impl RedisStore {
     /// Dropping the future leaves the namespace made or not made.
     pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
         if config.tls == Tls::On {
-            prepare_tls()?;
+            tls::prepare()?;
         }
         let connection = Connection::open(&config).await?;
-        let durability = ServerDurability::look(&connection).await?;
-        durability.check(config.durability)?;
+        let durability = ServerDurability::look(&connection, &config).await?;
+        durability.check(&config)?;
         let scripts = Scripts::new(&config.namespace);
         let (partitions, epoch) = join(&connection, &scripts, &config).await?;
         if let Some(wanted) = config.partitions.filter(|wanted| wanted.get() != partitions) {
@@ -148,12 +150,39 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
-    /// Runs a script by its digest. A server that does not know it was started since, or is
-    /// another one: it is entered first.
+    /// Runs a script by its digest.
     pub(crate) async fn run(&self, command: &Cmd, step: Step) -> Result<Value, StoreError> {
+        Ok(self.call(command, step, None).await?.answer)
+    }
+
+    /// Runs a script that changes what a partition holds, and waits for replicas if they are
+    /// wanted.
+    pub(crate) async fn write(
+        &self,
+        command: &Cmd,
+        partition: PartitionId,
+    ) -> Result<Written, StoreError> {
+        self.call(command, Step::Write, Some(partition)).await
+    }
+
+    /// A server that does not know a script was started since, or is another one: it is entered
+    /// first.
+    async fn call(
+        &self,
+        command: &Cmd,
+        step: Step,
+        written: Option<PartitionId>,
+    ) -> Result<Written, StoreError> {
         for _ in 0..ENTRIES {
-            match self.connection.run(command, step).await {
-                Ok(value) => return Ok(value),
+            let answer = match written {
+                Some(partition) => self.connection.write(command, partition).await,
+                None => {
+                    let answer = self.connection.run(command, step).await;
+                    answer.map(|answer| Written { answer, copied: Ok(()) })
+                }
+            };
+            match answer {
+                Ok(written) => return Ok(written),
                 Err(RunError::Store(error)) => return Err(error),
                 Err(RunError::UnknownScript) => {
                     let times = self.incarnation.entered().await;
@@ -206,18 +235,4 @@ async fn join(
         return Err(corrupt());
     }
     Ok((partitions, epoch(answer.next())?))
-}
-
-/// The driver takes the process's default provider of cryptography; if the host has not chosen
-/// one, it is ring.
-#[cfg(feature = "tls")]
-fn prepare_tls() -> Result<(), ConnectError> {
-    // An error says that the host has chosen.
-    let _chosen = rustls::crypto::ring::default_provider().install_default();
-    Ok(())
-}
-
-#[cfg(not(feature = "tls"))]
-fn prepare_tls() -> Result<(), ConnectError> {
-    Err(ConnectError::NoTls)
 }

@@ -8,13 +8,14 @@ use chat_core::Topic;
 use chat_core::ports::StoreError;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisError};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisError};
 use tokio::sync::mpsc;
 
 use crate::bus::{Request, Topics};
 use crate::config::{RedisConfig, Topology};
-use crate::connection::infos;
 use crate::error::{Step, store_error};
+use crate::tls;
+use crate::way::infos;
 
 /// Subscribes and unsubscribes until the store is gone.
 pub(crate) async fn run(
@@ -147,7 +148,7 @@ async fn connect(config: &RedisConfig, topics: Weak<Topics>) -> Result<Line, Red
             let nobody = || RedisError::from((redis::ErrorKind::InvalidClientConfig, "no host"));
             let info = infos.into_iter().next().ok_or_else(nobody)?;
             let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-            let client = Client::open(info.set_redis_settings(settings))?;
+            let client = tls::client(config, info.set_redis_settings(settings))?;
             let settings = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(config.connect_timeout))
                 .set_response_timeout(Some(config.timeout))
@@ -156,7 +157,8 @@ async fn connect(config: &RedisConfig, topics: Weak<Topics>) -> Result<Line, Red
             Ok(Line::Server(line))
         }
         Topology::Cluster => {
-            let client = redis::cluster::ClusterClient::builder(infos)
+            let client = redis::cluster::ClusterClient::builder(infos);
+            let client = tls::cluster(config, client)?
                 .connection_timeout(config.connect_timeout)
                 .response_timeout(config.timeout)
                 .use_protocol(ProtocolVersion::RESP3)

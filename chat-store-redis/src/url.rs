@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_core::Namespace;
 
-use crate::config::{RedisConfig, RedisDurability, Secret, Tls, Topology};
+use crate::config::{RedisConfig, RedisDurability, ReplicaSync, Secret, Tls, Topology};
 
 /// What is wrong with a URL. Says nothing of the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +138,18 @@ fn parse_query(config: &mut RedisConfig, query: &str) -> Result<(), ConfigError>
                 let expected = "`server` or `always`";
                 config.durability = parse_durability(value).ok_or_else(|| wrong(expected))?;
             }
+            "ca_file" => config.ca_file = Some(decoded(value, "ca_file")?.into()),
+            "replicas" => {
+                config.replicas = value.parse().map_err(|_| wrong("a number of replicas"))?;
+            }
+            "replica_sync" => {
+                config.replica_sync = match value {
+                    "memory" => ReplicaSync::Memory,
+                    "disk" => ReplicaSync::Disk,
+                    _ => return Err(wrong("`memory` or `disk`")),
+                };
+            }
+            "replica_timeout_ms" => config.replica_timeout = millis()?,
             "connect_timeout_ms" => config.connect_timeout = millis()?,
             "timeout_ms" => config.timeout = millis()?,
             "patience_ms" => config.patience = millis()?,
@@ -181,7 +193,8 @@ mod tests {
     #[test]
     fn a_url_sets_every_field() {
         let url = "rediss://me:p%40ss@db.example:7000/3?namespace=team&partitions=4\
-                   &durability=always&connect_timeout_ms=1&timeout_ms=2&patience_ms=3";
+                   &durability=always&ca_file=/a%20b&replicas=2&replica_sync=disk&replica_timeout_ms=4\
+                   &connect_timeout_ms=1&timeout_ms=2&patience_ms=3";
         let config = RedisConfig::new("db.example", 7000)
             .with_tls(Tls::On)
             .with_credentials(Some("me".into()), Secret::new("p@ss"))
@@ -189,6 +202,9 @@ mod tests {
             .with_namespace(Namespace::new("team").unwrap())
             .with_partitions(NonZero::new(4).unwrap())
             .with_durability(RedisDurability::FsyncAlways)
+            .with_ca_file("/a b")
+            .with_replicas(2, ReplicaSync::Disk)
+            .with_replica_timeout(Duration::from_millis(4))
             .with_connect_timeout(Duration::from_millis(1))
             .with_timeout(Duration::from_millis(2))
             .with_patience(Duration::from_millis(3));
@@ -218,9 +234,15 @@ mod tests {
         );
         assert_eq!(error("redis://:%+2@a"), ConfigError::Part { part: "password" });
         assert_eq!(error("redis://a?sync=1"), ConfigError::Parameter { name: "sync".into() });
-        for wrong in
-            ["namespace=Team", "partitions=0", "partitions=4097", "durability=off", "timeout_ms=-1"]
-        {
+        for wrong in [
+            "namespace=Team",
+            "partitions=0",
+            "partitions=4097",
+            "durability=off",
+            "replicas=-1",
+            "replica_sync=all",
+            "timeout_ms=-1",
+        ] {
             let (wrong_name, wrong_value) = wrong.split_once('=').unwrap();
             match error(&format!("redis://a?{wrong}")) {
                 ConfigError::Value { name, value, .. } => {

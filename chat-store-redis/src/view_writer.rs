@@ -6,7 +6,7 @@ use chat_core::Checkpoint;
 use chat_core::ports::{StoreError, ViewBatch, ViewError, ViewId, ViewOp};
 use redis::{Cmd, Value};
 
-use crate::error::Step;
+use crate::replicas::Written;
 use crate::reply::{array, number};
 use crate::store::Shared;
 
@@ -41,13 +41,15 @@ async fn commit_chunk(
     batches: &[&ViewBatch],
 ) -> Result<Vec<Result<(), ViewError>>, StoreError> {
     let command = command(shared, batches);
-    let answers = array(shared.run(&command, Step::Write).await?)?;
+    let partition = batches.first().map(|batch| shared.keys.partition_of_view(&batch.view));
+    let Written { answer, copied } = shared.write(&command, partition.unwrap_or_default()).await?;
+    let answers = array(answer)?;
     let missing = || StoreError::Bug { what: "a batch got no answer".into() };
     let mut answers = answers.into_iter();
     let mut results = Vec::with_capacity(batches.len());
     for batch in batches {
         results.push(match answers.next().ok_or_else(missing)? {
-            Value::Nil => Ok(()),
+            Value::Nil => copied.clone().map_err(ViewError::from),
             actual => Err(ViewError::CheckpointMoved {
                 view: batch.view.clone(),
                 expected: batch.expected,

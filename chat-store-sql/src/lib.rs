@@ -14,10 +14,14 @@
 mod backends;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod parts;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod polling;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod recent;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

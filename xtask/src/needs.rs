@@ -58,6 +58,7 @@ const PROGRAMS: &[Program] = &[
         package: "mariadb-server",
         version: None,
     },
+    Program { variable: "OPENSSL", names: &["openssl"], package: "openssl", version: None },
     Program {
         variable: "REDIS_SERVER",
         names: &["redis-server", "valkey-server"],

@@ -26,6 +26,8 @@ pub(super) struct CellInner {
     pub(super) state: ChatState,
     /// Whether `state` was read from the store at least once.
     pub(super) loaded: bool,
+    /// The store is of another incarnation since: some of this may never have been in its log.
+    pub(super) distrusted: bool,
     /// The version of the snapshot that is known to be in the views.
     pub(super) flushed: Version,
     pub(super) flushing: bool,
@@ -110,10 +112,15 @@ impl CellInner {
         self.messages.insert(message, self.state.reactions, self.flushed);
     }
 
+    /// Has everything read anew before it is used again.
+    pub(super) fn distrust(&mut self) {
+        (self.loaded, self.distrusted) = (false, true);
+    }
+
     /// Forgets everything: the store is of another incarnation. Who listens is told to start anew.
     pub(super) fn forget_lost_log(&mut self) {
         self.state = ChatState::default();
-        self.loaded = false;
+        (self.loaded, self.distrusted) = (false, false);
         self.flushed = Version::ZERO;
         self.messages = Messages::default();
         self.preview = None;

@@ -471,6 +471,12 @@ async fn settle(
         match shared.store.find(&cell.stream, pending.id).await {
             Ok(Some(found)) => {
                 let answer = repeat(cell, &pending, found.version, Some(&found.event));
+                if answer.is_ok()
+                    && let Err(error) = stands(shared, cell, &found.event).await
+                {
+                    pending.fail(error.into());
+                    return;
+                }
                 pending.answer.give(answer);
                 return;
             }
@@ -493,6 +499,23 @@ async fn settle(
         Err(rejection) => Err(rejection.into()),
     };
     pending.answer.give(answer);
+}
+
+/// Makes sure that an event that was read is kept as well as the store promises for what it
+/// acknowledges: reading it says less, as a store may show what it is still waiting for.
+async fn stands(
+    shared: &Arc<Shared>,
+    cell: &Arc<ChatCell>,
+    found: &NewEvent,
+) -> Result<(), StoreError> {
+    let stream = cell.stream.clone();
+    let again = Append::single(stream, Expected::Any, vec![found.clone()])
+        .map_err(|error| StoreError::Bug { what: error.to_string() })?;
+    let answers = shared.store.append(std::slice::from_ref(&again)).await;
+    answers.into_iter().next().unwrap_or_else(|| {
+        Err(StoreError::OutcomeUnknown { what: "the store gave no answer".into(), source: None })
+    })?;
+    Ok(())
 }
 
 /// The answer to a command that was carried out before. `found`: what stands there, if it must be

@@ -22,7 +22,9 @@ use crate::event::RecordedEvent;
 use crate::id::{
     ChatId, Checkpoint, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
 };
-use crate::ports::{BusItem, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet, ViewId};
+use crate::ports::{
+    BusItem, LOG_TOPIC, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet, ViewId,
+};
 
 /// Where the log has been followed to, and who waits for it.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct LogFollower {
     /// Somebody waits or was rung: do not gather first.
     urgent: AtomicBool,
     own_events: AtomicBool,
+    /// The store is of another incarnation: its log is read from its beginning.
+    anew: AtomicBool,
     waiting: Mutex<Vec<oneshot::Sender<Result<(), ChatError>>>>,
     /// Counts batches of this process, to ring others.
     appended: watch::Sender<u64>,
@@ -66,6 +70,8 @@ struct Gathered {
     due: Option<Instant>,
     /// How long it took the last time.
     took: Duration,
+    /// When to ask for the store's epoch again.
+    next_look: Option<Instant>,
 }
 
 impl Gathered {
@@ -102,6 +108,8 @@ const CHATS_PER_UPDATE: usize = 4_096;
 const EVENTS_PER_UPDATE: usize = 65_536;
 /// Rows of lists that are held in memory before they are written.
 const MOVES_PER_UPDATE: usize = 8_192;
+/// How often to ask for the store's epoch.
+const EPOCH_LOOK: Duration = Duration::from_secs(2);
 /// How long to wait after a failure of the store.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -128,6 +136,7 @@ impl LogFollower {
             wake: Notify::new(),
             urgent: AtomicBool::new(true),
             own_events: AtomicBool::new(false),
+            anew: AtomicBool::new(false),
             waiting: Mutex::default(),
             appended: watch::Sender::new(0),
         })
@@ -140,6 +149,12 @@ impl LogFollower {
         if !self.own_events.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
+    }
+
+    /// The store is of another incarnation.
+    pub(super) fn begin_anew(&self) {
+        self.anew.store(true, Ordering::Release);
+        self.wake_at_once();
     }
 
     fn wake_at_once(&self) {
@@ -195,7 +210,7 @@ async fn round(
     gathered: &mut Gathered,
     asked: bool,
 ) -> Result<(), ChatError> {
-    let mut result = Ok(());
+    let mut result = look_at_epoch(shared, gathered).await;
     for partition in 0..shared.partitions {
         // One partition that cannot be read does not hold up the others.
         let read = read_to_end(shared, gathered, PartitionId(partition)).await;
@@ -206,6 +221,33 @@ async fn round(
         result = result.and(write_lists(shared, gathered).await);
     }
     result
+}
+
+/// Asks now and then whether the store is still the same: a log that lost its end and has grown
+/// again looks like the old one. If it is another, everybody who listens here is told.
+async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<(), ChatError> {
+    let now = Instant::now();
+    if gathered.next_look.is_none_or(|next| next <= now) {
+        shared.epoch_now().await?;
+        gathered.next_look = Some(now + EPOCH_LOOK);
+    }
+    if !shared.follower.anew.swap(false, Ordering::AcqRel) {
+        return Ok(());
+    }
+    *gathered = Gathered { next_look: gathered.next_look, ..Gathered::default() };
+    for partition in 0..shared.partitions {
+        set_cursor(shared, PartitionId(partition), |cursor| {
+            (cursor.read, cursor.listed) = (Position::ZERO, Position::ZERO);
+        });
+    }
+    for cell in shared.live_cells() {
+        if let Err(error) = refreshed(shared, &cell).await {
+            // The others, and this one, are looked at again.
+            shared.follower.begin_anew();
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Waits for something to do: a ring, a caller, the poll timer, lists that are due.
@@ -290,6 +332,11 @@ async fn read_to_end(
         let from = cursor(shared, partition).read;
         let limit = PageLimit::events(PageLimit::MAX_EVENTS);
         let page = shared.store.read_log(partition, from, limit).await?;
+        if page.head < from {
+            // It lost its end, perhaps before this process began. Nobody waits for the next look.
+            shared.follower.begin_anew();
+            return shared.epoch_now().await.map(drop);
+        }
         let mut fresh = HashMap::new();
         collect(shared, &page.events, &mut fresh);
         shared.counters.log_events.fetch_add(page.events.len() as u64, Ordering::Relaxed);
@@ -382,7 +429,8 @@ async fn write_lists(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<()
         }
     }
     list::update(shared, moves).await?;
-    *gathered = Gathered { took: began.elapsed(), ..Gathered::default() };
+    let next_look = gathered.next_look;
+    *gathered = Gathered { took: began.elapsed(), next_look, ..Gathered::default() };
     for partition in 0..shared.partitions {
         let partition = PartitionId(partition);
         set_cursor(shared, partition, |cursor| cursor.listed = cursor.read);
@@ -488,5 +536,5 @@ fn checkpoint_view(partition: PartitionId) -> Result<ViewId, ChatError> {
 }
 
 fn log_topic() -> Option<Topic> {
-    Topic::new("log").ok()
+    Topic::new(LOG_TOPIC).ok()
 }

@@ -32,6 +32,8 @@ struct Loaded {
 
 const PROJECTION: &str = "chat";
 const CORE_KEY: &str = "core";
+/// The incarnation of the store that the snapshot was made of.
+const EPOCH_KEY: &str = "epoch";
 const TALLY_PREFIX: &str = "count/";
 const MESSAGE_PREFIX: &str = "message/";
 
@@ -68,10 +70,10 @@ impl Shared {
             let last = page.events.last().map(|event| event.version);
             let records = page.events.iter().map(|event| self.record(event)).collect();
             let mut inner = cell.lock();
-            if page.head < from {
-                // Another incarnation of the store, which lost the end of this chat. A snapshot
-                // that was read just now is not of this log either.
-                tracing::error!(chat = %cell.id, "the store lost the end of a chat; reading it anew");
+            if page.head < from || inner.distrusted {
+                // Another incarnation of the store, which may have lost the end of this chat. A
+                // snapshot that was read just now may not be of this log either.
+                tracing::error!(chat = %cell.id, "the store is another one; reading a chat anew");
                 inner.forget_lost_log();
                 drop(inner);
                 self.set_live(cell, false);
@@ -166,8 +168,14 @@ impl Shared {
             finished = page.finished;
             entries.extend(page.entries);
         }
+        // A process that did not know yet that the store is another one may have written it, of events
+        // that are not in this log.
+        let epoch = self.known_epoch();
+        let of_this_log = |(key, value): &(ViewKey, Arc<[u8]>)| {
+            key.as_str() == EPOCH_KEY && **value == *epoch.0.as_bytes()
+        };
         match read_snapshot(&entries) {
-            Some(state) if state.version.0 == saved.0 => {
+            Some(state) if state.version.0 == saved.0 && entries.iter().any(of_this_log) => {
                 Ok(Loaded { state, flushed: Version(saved.0), saved })
             }
             _ => Ok(anew),
@@ -316,7 +324,12 @@ impl Shared {
         self.complete_changed_messages(cell).await?;
         let view = chat_view(cell)?;
         let (batch, version) = {
+            let epoch = self.known_epoch();
             let inner = cell.lock();
+            if inner.distrusted || !inner.loaded {
+                // It is read anew first.
+                return Ok(());
+            }
             if !inner.messages.without_base().is_empty() {
                 // More came while the texts were read; the next snapshot takes them.
                 return Ok(());
@@ -329,6 +342,7 @@ impl Shared {
             }
             let core = inner.state.write_core().ok_or_else(|| bug("a state without JSON form"))?;
             ops.push(ViewOp::Put(key(CORE_KEY)?, core.into()));
+            ops.push(ViewOp::Put(key(EPOCH_KEY)?, epoch.0.as_bytes().as_slice().into()));
             for (chunk, bytes) in inner.state.write_tally(since) {
                 ops.push(ViewOp::Put(key(&format!("{TALLY_PREFIX}{chunk:016x}"))?, bytes.into()));
             }

@@ -177,13 +177,28 @@ impl Shared {
         result.await.unwrap_or_else(|_| Err(bug("an adapter panicked")))
     }
 
-    async fn epoch_now(&self) -> Result<Epoch, ChatError> {
+    pub(super) async fn epoch_now(&self) -> Result<Epoch, ChatError> {
         if let Some(round) = self.epoch_flight.enter().await {
             let info = self.store.info().await?;
-            *lock(&self.epoch) = info.epoch;
+            if self.known_epoch() != info.epoch {
+                tracing::error!(epoch = %info.epoch.0, "the store is of another incarnation");
+                let distrust_all =
+                    || self.all_cells().iter().for_each(|cell| cell.lock().distrust());
+                // Before: nobody writes a snapshot of the old log under the new name. After: nobody
+                // has believed one of the old name meanwhile.
+                distrust_all();
+                *lock(&self.epoch) = info.epoch;
+                distrust_all();
+                self.follower.begin_anew();
+            }
             round.succeed();
         }
-        Ok(*lock(&self.epoch))
+        Ok(self.known_epoch())
+    }
+
+    /// The store's incarnation as it was seen last.
+    pub(super) fn known_epoch(&self) -> Epoch {
+        *lock(&self.epoch)
     }
 
     /// Runs a task that `shutdown` waits for.

@@ -157,8 +157,9 @@ impl Subscription {
             SubscribeFrom::Token(token) => Some(token.open(&shared.token_key, user, &cell.id)?),
             SubscribeFrom::Start | SubscribeFrom::Now | SubscribeFrom::Version(_) => None,
         };
-        shared.refresh(cell).await?;
+        // In this order: a state that is older than the epoch must not be sealed under it.
         let epoch = shared.epoch().await?;
+        shared.refresh(cell).await?;
         let recent = recent_events(shared, cell).await?;
         let (tail, place, cursor, state, sees_all) = {
             let mut inner = cell.lock();

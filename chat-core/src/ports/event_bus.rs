@@ -58,6 +58,10 @@ pub struct Signal {
     pub body: SignalBody,
 }
 
+/// The topic that is rung when something was appended, by whoever appended it: those who follow the
+/// log of a partition listen to it.
+pub const LOG_TOPIC: &str = "log";
+
 /// What a signal says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

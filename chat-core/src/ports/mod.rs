@@ -6,7 +6,7 @@ mod event_store;
 mod llm_backend;
 mod view_store;
 
-pub use event_bus::{BusError, BusItem, BusStream, EventBus, Signal, SignalBody};
+pub use event_bus::{BusError, BusItem, BusStream, EventBus, LOG_TOPIC, Signal, SignalBody};
 pub use event_store::{
     Append, AppendError, AppendResult, Appended, Direction, Durability, EventStore, EventStoreExt,
     Expected, Guard, LogPage, PageLimit, StoreError, StoreInfo, StreamPage, StreamWrite,

@@ -4,7 +4,7 @@
 //! left out: [`event_store_tests!`](crate::event_store_tests),
 //! [`view_store_tests!`](crate::view_store_tests), [`event_bus_tests!`](crate::event_bus_tests).
 //! An adapter gives an async function that makes a fresh harness; see [`StoreHarness`],
-//! [`ViewHarness`] and [`BusHarness`].
+//! [`ViewHarness`] and [`BusHarness`]; [`UnderFaults`] makes another of it, where calls fail.
 //!
 //! ```
 //! mod memory {
@@ -41,6 +41,7 @@ pub mod model;
 pub mod processes;
 mod run;
 pub mod scenarios;
+mod under_faults;
 pub mod view_store;
 mod watch;
 
@@ -48,3 +49,4 @@ pub use harness::{Answers, MemoryStoreHarness, StoreHarness};
 pub use harness_bus::{BusHarness, MemoryBusHarness, Signals};
 pub use harness_view::{MemoryViewHarness, ViewHarness};
 pub use run::{run, run_cases};
+pub use under_faults::UnderFaults;

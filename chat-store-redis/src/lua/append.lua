@@ -4,7 +4,8 @@
 --       (a stream).
 -- ARGV: 1 and 2 a position and the token of the log's entry there, as the caller knows them (empty
 --       if it knows none), 3 the token of this batch, 4 the length of what stands before a stream's
---       name in its key, 5 the plan, then three for each event: envelope, payload, metadata.
+--       name in its key, 5 `1` if replicas are waited for, 6 the plan, then three for each event:
+--       envelope, payload, metadata.
 -- The plan is a flat list of numbers. For each append: how many writes, how many guards; for each
 -- write: stream, expectation, how many events; for each guard: stream, expectation. Expectations:
 -- -1 any, -2 exists, else that version.
@@ -32,13 +33,13 @@ if at ~= '' and not (state[1] == at and state[2] == ARGV[2])
 end
 
 -- What the streams hold of what the batch names: their heads and the versions of its ids.
-local plan = cmsgpack.unpack(ARGV[5])
+local plan = cmsgpack.unpack(ARGV[6])
 local count = (#KEYS - 2) / 2
 local wanted = {}
 for s = 1, count do
   wanted[s] = {'HMGET', KEYS[2 * s + 1], 'h', 'x'}
 end
-local i, arg, total = 1, 6, #plan
+local i, arg, total = 1, 7, #plan
 while i < total do
   local writes, guards = plan[i], plan[i + 1]
   i = i + 2
@@ -207,7 +208,7 @@ local function decide(start, writes, guards, first_arg)
   end
 end
 
-i, arg = 1, 6
+i, arg = 1, 7
 while i < total do
   local writes, guards = plan[i], plan[i + 1]
   i = i + 2
@@ -219,6 +220,12 @@ while i < total do
   i = i + 2 * guards
 end
 if position == before then
+  if ARGV[5] == '1' and state[1] then
+    -- What is repeated may have been written on another connection, and a wait counts the writes of
+    -- its own. These two change nothing and need no memory.
+    call('PEXPIRE', KEYS[1], 86400000)
+    call('PERSIST', KEYS[1])
+  end
   return answer
 end
 

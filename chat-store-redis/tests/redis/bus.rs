@@ -21,14 +21,26 @@ impl BusHarness for Harness {
     }
 }
 
-mod on_one_server {
-    use std::future::ready;
+macro_rules! bus_tests {
+    ($place:ident) => {
+        mod $place {
+            use std::future::ready;
 
-    chat_core::event_bus_tests!(|| ready(super::Harness(crate::support::Place::on_one_server())));
+            use super::{Harness, Place};
+
+            chat_core::event_bus_tests!(|| ready(Harness(Place::$place())));
+
+            mod under_faults {
+                use std::future::ready;
+
+                use super::super::{Harness, Place};
+                use chat_core::testkit::UnderFaults;
+
+                chat_core::event_bus_tests!(|| ready(UnderFaults::new(Harness(Place::$place()))));
+            }
+        }
+    };
 }
 
-mod on_a_cluster {
-    use std::future::ready;
-
-    chat_core::event_bus_tests!(|| ready(super::Harness(crate::support::Place::on_a_cluster())));
-}
+bus_tests!(on_one_server);
+bus_tests!(on_a_cluster);

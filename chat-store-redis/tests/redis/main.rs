@@ -9,7 +9,14 @@
 )]
 
 mod bus;
+mod cluster;
 mod contract;
+mod durable;
+mod processes;
+mod replicas;
 mod scenarios;
 mod servers;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
+mod work;

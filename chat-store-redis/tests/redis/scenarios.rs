@@ -9,11 +9,17 @@ use chat_store_redis::RedisStore;
 use crate::support::Place;
 
 /// A namespace; every handle has connections and memory of its own.
-struct Harness(Place);
+pub(crate) struct Harness(Place);
 
-/// Two partitions: engines follow each of them, and there are many engines here.
-fn place(place: Place) -> Place {
-    place.with_partitions(2)
+/// With two partitions: engines follow each of them, and there are many engines here.
+impl Harness {
+    pub(crate) fn on_one_server() -> Self {
+        Self(Place::on_one_server().with_partitions(2))
+    }
+
+    pub(crate) fn on_a_cluster() -> Self {
+        Self(Place::on_a_cluster().with_partitions(2))
+    }
 }
 
 fn both(store: &RedisStore) -> Stores {
@@ -39,18 +45,26 @@ impl ScenarioHarness for Harness {
     }
 }
 
-mod on_one_server {
-    use std::future::ready;
+macro_rules! tests {
+    ($place:ident) => {
+        mod $place {
+            use std::future::ready;
 
-    chat_core::scenario_tests!(|| ready(super::Harness(super::place(
-        crate::support::Place::on_one_server()
-    ))));
+            use super::Harness;
+
+            chat_core::scenario_tests!(|| ready(Harness::$place()));
+
+            mod under_faults {
+                use std::future::ready;
+
+                use super::super::Harness;
+                use chat_core::testkit::UnderFaults;
+
+                chat_core::scenario_tests!(|| ready(UnderFaults::new(Harness::$place())));
+            }
+        }
+    };
 }
 
-mod on_a_cluster {
-    use std::future::ready;
-
-    chat_core::scenario_tests!(|| ready(super::Harness(super::place(
-        crate::support::Place::on_a_cluster()
-    ))));
-}
+tests!(on_one_server);
+tests!(on_a_cluster);

@@ -7,12 +7,14 @@ use chat_core::ports::{
     Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError,
 };
 use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
+use chat_core::testkit::scenarios::world::soak;
 use chat_core::{PartitionId, StreamId, Version};
 use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Topology};
 use test_servers::{Fsync, Redis};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 
-use crate::support::Place;
+use crate::support::{Place, SOON};
+use crate::work::{Work, lost};
 
 fn start(fsync: Fsync) -> (Redis, Place) {
     let server = Redis::start_with(fsync).unwrap();
@@ -40,11 +42,10 @@ async fn append_until_gone(store: RedisStore, round: u64, writer: u64) -> (Vec<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_that_syncs_loses_nothing_that_was_acknowledged() {
-    let rounds = if std::env::var_os("CHAT_SOAK").is_some() { 100 } else { 5 };
     let (mut server, place) = start(Fsync::Always);
     let place = Place { config: place.config.with_patience(std::time::Duration::from_millis(50)) };
     let epoch = place.open().await.info().await.unwrap().epoch;
-    for round in 0..rounds {
+    for round in 0..soak(100, 5) {
         let store = place.open().await;
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
@@ -106,6 +107,26 @@ async fn a_server_that_syncs_later_gets_a_new_epoch_when_it_is_started_again() {
     let renewed = place.open().await.info().await.unwrap().epoch;
     assert_ne!(renewed, epoch);
     assert_eq!(store.info().await.unwrap().epoch, renewed, "once for all");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_that_syncs_later_loses_tails_at_most_and_says_so() {
+    let (mut server, place) = start(Fsync::EverySecond);
+    let place = Place { config: place.config.with_patience(SOON) };
+    let store = place.open().await;
+    let work = Work::start(&place).await;
+    for _ in 0..soak(100, 2) {
+        work.more(300).await;
+        let epoch = store.info().await.unwrap().epoch;
+        block_in_place(|| {
+            server.kill().unwrap();
+            server.restart().unwrap();
+        });
+        work.more(300).await;
+        assert_ne!(store.info().await.unwrap().epoch, epoch);
+    }
+    // Nothing, unless the kill met the server in the middle of a sync.
+    let _tails = lost(&place, &work.end().await).await;
 }
 
 #[tokio::test]

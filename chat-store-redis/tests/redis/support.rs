@@ -1,9 +1,12 @@
 //! A namespace that no other test uses, on the shared server or cluster.
 
 use std::num::NonZero;
+use std::time::Duration;
 
 use chat_core::Namespace;
+use chat_core::ports::{Append, Appended, EventStoreExt as _};
 use chat_store_redis::{RedisConfig, RedisStore, Topology};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Where a test works.
@@ -50,6 +53,23 @@ impl Place {
         Self { config: self.config.clone().with_namespace(Namespace::new(name).unwrap()) }
     }
 }
+
+/// Appends, and repeats that until the outcome is known, as long as a server may be gone.
+pub(crate) async fn settled(store: &RedisStore, append: Append) -> Appended {
+    let until = Instant::now() + SOON;
+    loop {
+        match store.append_one(append.clone()).await {
+            Ok(appended) => return appended,
+            Err(error) => {
+                assert!(error.is_retryable() && Instant::now() < until, "{error:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+/// More than anything takes, however slow the machine is.
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A namespace that nobody has used.
 pub(crate) fn fresh_namespace() -> Namespace {

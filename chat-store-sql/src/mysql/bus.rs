@@ -11,7 +11,6 @@ use sqlx::mysql::MySqlRow;
 
 use super::connection::{Session, Values, acquire};
 use super::error::{Failure, Step};
-use super::events::settled;
 use super::lookup::corrupt;
 use super::rows::{count, get, number, number_or_zero, utf8};
 use super::sql::{Sql, filled, padded, padding};
@@ -52,7 +51,7 @@ impl Signals {
         let mut connection = acquire(store.pool()).await?;
         let text = text(store.sql());
         let rows = store.session(&mut connection).rows(&text, values, Step::Read).await;
-        settled(&mut connection, rows)
+        connection.settled(rows)
     }
 
     fn store(&self) -> Result<MysqlStore, StoreError> {
@@ -70,7 +69,7 @@ impl SignalTable for Signals {
             let mut session = store.session(&mut connection);
             add(&mut session, store.sql(), signals, limit, Step::Commit).await
         };
-        settled(&mut connection, added)
+        connection.settled(added)
     }
 
     async fn last(&self) -> Result<u64, StoreError> {
@@ -98,10 +97,15 @@ impl SignalTable for Signals {
     async fn prune(&self, id: u64) -> Result<(), StoreError> {
         let store = self.store()?;
         let mut connection = acquire(store.pool()).await?;
-        let prune = &store.sql().signals_prune;
-        let values = Values::new().with(id);
-        let pruned = store.session(&mut connection).execute(prune, values, Step::Commit).await;
-        settled(&mut connection, pruned)
+        // In pieces, as a large removal would keep its locks for long.
+        for _ in 0..MOST_PIECES {
+            let (prune, values) = (&store.sql().signals_prune, Values::new().with(id));
+            let pruned = store.session(&mut connection).done(prune, values, Step::Commit).await;
+            if connection.settled(pruned)?.rows_affected() < PIECE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn interval(&self) -> Duration {
@@ -161,6 +165,9 @@ fn read(rows: &[MySqlRow]) -> Result<Vec<(u64, Signal)>, StoreError> {
 }
 
 const ROWS_AT_ONCE: usize = 1_000;
+/// As many as `signals_prune.sql` removes at once.
+const PIECE: u64 = 10_000;
+const MOST_PIECES: u32 = 100;
 const FEW_ROWS: usize = 16;
 /// The largest row.
 const ROW_BYTES: usize = SignalBody::MAX_EPHEMERAL_BYTES + 512;

@@ -1,7 +1,9 @@
 //! Connections and statements: every connection has the session that the SQL counts on, every
 //! statement has a time limit.
 
+use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +22,21 @@ use super::config::MysqlConfig;
 use super::error::{Failure, Step};
 
 /// Makes connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Connector {
     options: MySqlConnectOptions,
     session: Arc<str>,
     connect_timeout: Duration,
     pub(super) statement_timeout: Duration,
+}
+
+/// Without the options, which hold the password.
+impl Debug for Connector {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connector {
@@ -119,7 +130,7 @@ impl<'c> Session<'c> {
         self.done(sql, values, step).await.map(|done| done.last_insert_id())
     }
 
-    async fn done(
+    pub(super) async fn done(
         &mut self,
         sql: &Arc<str>,
         values: Values,
@@ -223,10 +234,62 @@ impl Values {
     }
 }
 
-/// A connection of the pool.
-pub(super) async fn acquire(pool: &MySqlPool) -> Result<PoolConnection<MySql>, Failure> {
+/// A connection of the pool, on loan. Who is dropped while using it leaves it in the middle of
+/// something, and the driver may then wait for ever for an answer that does not come. So it is
+/// closed unless what was done last is known to be [settled](Self::settled).
+#[derive(Debug)]
+pub(super) struct Lent {
+    connection: PoolConnection<MySql>,
+    settled: bool,
+}
+
+/// Lends a connection.
+pub(super) async fn acquire(pool: &MySqlPool) -> Result<Lent, Failure> {
     // The pool itself limits the time.
-    pool.acquire().await.map_err(|error| Failure::new(error, Step::Open))
+    let connection = pool.acquire().await.map_err(|error| Failure::new(error, Step::Open))?;
+    Ok(Lent { connection, settled: true })
+}
+
+impl Lent {
+    /// Notes how the last use ended: after a failure the connection is given up, as it broke or
+    /// may be in the middle of something.
+    pub(super) fn settled<T>(&mut self, result: Result<T, Failure>) -> Result<T, StoreError> {
+        self.settled = result.is_ok();
+        result.map_err(|failure| failure.error)
+    }
+
+    /// Notes that the last use left the connection whole, however it ended.
+    pub(super) fn is_whole(&mut self) {
+        self.settled = true;
+    }
+
+    /// Gives the connection up.
+    pub(super) fn close(mut self) {
+        self.settled = false;
+    }
+}
+
+impl Deref for Lent {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        self.settled = false;
+        &mut self.connection
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// Waits for an answer, for a while.

@@ -69,6 +69,10 @@ impl Failure {
         Self { cause: Cause::Other, error, connected: false }
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self.error, StoreError::ReadOnly { .. })
+    }
+
     /// A failure that the server has nothing to do with.
     pub(super) fn of(error: StoreError) -> Self {
         Self { cause: Cause::Other, error, connected: true }
@@ -86,7 +90,7 @@ pub(super) fn store_error(error: sqlx::Error, step: Step) -> StoreError {
     match &error {
         sqlx::Error::Database(_) => {}
         sqlx::Error::PoolClosed => return StoreError::Closed,
-        sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
+        sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) | sqlx::Error::Tls(_) => {
             return StoreError::Invalid { what: format!("cannot {}: {error}", step.name()) };
         }
         // Waiting for a connection of the pool: nothing was sent.
@@ -202,9 +206,10 @@ fn cause(number: u16) -> Cause {
     }
 }
 
-/// Whether the server closes the connection with this error.
+/// Whether the connection cannot be used on: the server closes it with this error, or it leads to a
+/// server that only reads, and a new one may lead to the one that has taken its place.
 fn ends_connection(number: u16) -> bool {
-    matches!(number, 1053 | 1079 | 1080 | 1153 | 1158..=1161 | 1927 | 4031)
+    matches!(number, 1053 | 1079 | 1080 | 1153 | 1158..=1161 | 1290 | 1836 | 1927 | 3906 | 4031)
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ use chat_core::ports::{
 };
 use chat_core::{EventId, PartitionId, Position, RecordedEvent, StreamId, Version};
 use futures::TryStreamExt as _;
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection};
 
-use super::connection::{Session, Values, acquire, limited};
+use super::connection::{Lent, Session, Values, acquire, limited};
 use super::error::{Failure, Step};
 use super::lookup::{self, corrupt};
 use super::rows::{count, event, get};
@@ -25,7 +24,11 @@ impl EventStore for MysqlStore {
         if appends.is_empty() {
             return Vec::new();
         }
-        self.queue().append(appends).await
+        let mut answers = Vec::with_capacity(appends.len());
+        for appends in crate::parts::in_parts(appends) {
+            answers.extend(self.queue().append(appends).await);
+        }
+        answers
     }
 
     async fn read_stream(
@@ -56,7 +59,11 @@ impl EventStore for MysqlStore {
             return Err(StoreError::Invalid { what });
         }
         let values = Values::new().with(after.0);
+        let known = self.flushed().known();
         let (events, head) = self.page(&self.sql().read_log, values, limit, None).await?;
+        if head < known {
+            self.flushed().forget();
+        }
         let next = events.last().map_or(after, |event| event.position);
         Ok(LogPage { events, next, head: Position(head) })
     }
@@ -71,8 +78,10 @@ impl EventStore for MysqlStore {
             Values::new().with(id.0.as_bytes().as_slice()).with(stream.as_str().as_bytes());
         let find = &self.sql().find_event;
         let rows = self.session(&mut connection).rows(find, values, Step::Read).await;
-        let rows = settled(&mut connection, rows)?;
-        rows.first().map(|row| event(row, Some(stream))).transpose()
+        let rows = connection.settled(rows)?;
+        let found = rows.first().map(|row| event(row, Some(stream))).transpose()?;
+        self.stands(&mut connection, found.as_ref()).await?;
+        Ok(found)
     }
 
     async fn heads(&self, streams: &[StreamId]) -> Result<Vec<Version>, StoreError> {
@@ -85,7 +94,7 @@ impl EventStore for MysqlStore {
             lookup::heads(session, self.sql(), &wanted, Step::Read).await
         });
         let heads = heads.await;
-        let heads = settled(&mut connection, heads)?;
+        let heads = connection.settled(heads)?;
         let head = |stream| Version(heads.get(stream).copied().unwrap_or_default());
         Ok(streams.iter().map(head).collect())
     }
@@ -93,7 +102,7 @@ impl EventStore for MysqlStore {
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let mut connection = acquire(self.pool()).await?;
         let found = info(&mut self.session(&mut connection), self.sql()).await;
-        settled(&mut connection, found)
+        connection.settled(found)
     }
 
     fn partition_of(&self, _stream: &StreamId) -> PartitionId {
@@ -133,15 +142,31 @@ impl MysqlStore {
             Ok(())
         };
         let read = limited(self.statement_timeout(), Step::Read, reading).await;
-        settled(&mut connection, read)?;
+        connection.settled(read)?;
+        let head = head.unwrap_or(Ok(0)).map_err(|what| corrupt("the end of the log", what))?;
+        let events: Vec<_> = events.into_iter().collect::<Result<_, _>>()?;
         // The connection reads the rest before its next use. Where that may be much, a new
         // connection is cheaper.
         let left = (asked - events.len()).saturating_mul(bytes / events.len().max(1));
         if bytes >= limit.bytes && left > LARGEST_REST {
-            connection.close_on_drop();
+            connection.close();
+            connection = acquire(self.pool()).await?;
         }
-        let head = head.unwrap_or(Ok(0)).map_err(|what| corrupt("the end of the log", what))?;
-        Ok((events.into_iter().collect::<Result<_, _>>()?, head))
+        let newest = events.iter().max_by_key(|event| event.position);
+        self.stands(&mut connection, newest).await?;
+        Ok((events, head))
+    }
+
+    /// Waits until a crash of the server can take back nothing up to an event.
+    async fn stands(
+        &self,
+        connection: &mut Lent,
+        event: Option<&Arc<RecordedEvent>>,
+    ) -> Result<(), StoreError> {
+        let Some(event) = event else { return Ok(()) };
+        let mut session = self.session(connection);
+        let stands = self.flushed().wait(&mut session, event.position.0).await;
+        connection.settled(stands)
     }
 }
 
@@ -161,17 +186,6 @@ pub(super) async fn one_look<T>(
     let seen = look(&mut Session::new(&mut transaction, limit)).await?;
     limited(limit, Step::Read, transaction.commit()).await?;
     Ok(seen)
-}
-
-/// Gives a connection up if it broke, or if it may be in the middle of something.
-pub(super) fn settled<T>(
-    connection: &mut PoolConnection<MySql>,
-    result: Result<T, Failure>,
-) -> Result<T, StoreError> {
-    result.map_err(|failure| {
-        connection.close_on_drop();
-        failure.error
-    })
 }
 
 /// All streams are in one log.

@@ -7,3 +7,4 @@ GRANT SELECT ON {ns}_migrations TO {user};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ns}_views TO {user};
 GRANT SELECT, INSERT, UPDATE ON {ns}_view_checkpoints TO {user};
 GRANT SELECT, INSERT, DELETE ON {ns}_signals TO {user};
+GRANT SELECT, UPDATE ON {ns}_flushes TO {user};

@@ -3,8 +3,8 @@
 //! The way is that of `turn`, with locking reads throughout: the host's transaction may have begun
 //! its look at the database long ago.
 
-use chat_core::StreamId;
-use chat_core::ports::{Append, AppendResult, BusError, Signal, StoreError};
+use chat_core::ports::{Append, AppendResult, BusError, LOG_TOPIC, Signal, SignalBody, StoreError};
+use chat_core::{StreamId, Topic, Version};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, Transaction};
 
@@ -22,14 +22,17 @@ impl MysqlStore {
     /// Appends inside a transaction of the host on the same database: the events are there if it
     /// is committed, and if it is rolled back there is nothing, and the ids are free.
     ///
-    /// The answer is right from the moment on, and nobody is woken: call
-    /// [`publish_in`](Self::publish_in) in the same transaction, or publish after its commit.
+    /// The answer is right from the moment on. With the commit those are woken who follow the log,
+    /// as after an append of the engine.
     ///
     /// # Locks
     /// From here until its end the transaction keeps everybody else from appending to this
     /// namespace: do this last, and commit soon. Others wait, as long as their configuration
     /// says. At the isolation level REPEATABLE READ, the default, this succeeds at once; at READ
-    /// COMMITTED it races others who append, and gives up after a hundred defeats. A transaction
+    /// COMMITTED it races others who append, and gives up after a hundred defeats. MariaDB from
+    /// 11.6.2 refuses a transaction at REPEATABLE READ that has looked at the database before others
+    /// appended (`innodb_snapshot_isolation`): begin it with this call, turn that setting off for
+    /// the session, or use READ COMMITTED. A transaction
     /// that locks rows of the host behind this call can end in a deadlock
     /// with one that locks them before it.
     ///
@@ -47,7 +50,19 @@ impl MysqlStore {
         append: Append,
     ) -> AppendResult {
         let mut session = self.session(&mut *transaction);
-        self.in_host(&mut session, append).await.map_err(StoreError::from)?
+        let appended = self.in_host(&mut session, append).await.map_err(StoreError::from)??;
+        if !appended.repeat {
+            let last = appended.streams.iter().map(|stream| stream.position.0).max();
+            let topic = Topic::new(LOG_TOPIC).ok();
+            let ring = last.zip(topic).map(|(position, topic)| {
+                let body = SignalBody::Ring(Version(position));
+                Signal { topic, body }
+            });
+            let (ring, limit) = (ring.as_slice(), self.packet_limit());
+            let rung = bus::add(&mut session, self.sql(), ring, limit, Step::Write).await;
+            rung.map_err(StoreError::from)?;
+        }
+        Ok(appended)
     }
 
     /// Sends signals when a transaction of the host is committed, and not at all if it is rolled

@@ -135,10 +135,11 @@ macro_rules! migration {
 }
 
 /// In order; the first has version 1. Once released, a file is never changed.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     migration!("tables", "0001_tables"),
     migration!("readable", "0002_readable"),
     migration!("signals", "0003_signals"),
+    migration!("flushes", "0004_flushes"),
 ];
 
 const SUPPORTED: u64 = MIGRATIONS.len() as u64;

@@ -15,8 +15,9 @@
 //!   largest event, 1 MiB and a bit.
 //! - A binary log must be in rows or mixed (`binlog_format`), the default of both.
 //! - What a commit survives is the server's setting; see [`MysqlDurability`]. Without a binary log
-//!   InnoDB shows a commit to others a moment before it is on the disk. An event that was seen in
-//!   that moment, and was not acknowledged yet, may be gone after a crash of the server.
+//!   InnoDB shows a commit to others a moment before it is on the disk. A process that reads what
+//!   another one has just written then commits a small change of its own before it hands the events
+//!   on, so that nobody is ever shown an event that a crash takes back.
 //! - Where the two differ: MySQL refuses `SELECT … LOCK IN SHARE MODE` to a user who may only
 //!   select before 8.0.22; MariaDB has no such limit. MariaDB's `binlog_format` is `MIXED`, MySQL's
 //!   `ROW`; MySQL writes a binary log unless told otherwise and flushes it, MariaDB does neither.
@@ -43,6 +44,7 @@ mod config;
 mod connection;
 mod error;
 mod events;
+mod flush;
 mod heads;
 mod host;
 mod insert;

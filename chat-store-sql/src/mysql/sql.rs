@@ -28,7 +28,7 @@ macro_rules! statements {
 }
 
 statements! {
-    find_event, find_ids, host_head, host_ids, host_last, host_turn, info, insert_events, log_head,
+    find_event, find_ids, flush, host_head, host_ids, host_last, host_turn, info, insert_events, log_head,
     log_since, meta_keep, meta_put, migration_forget, migration_lock, migration_newest,
     migration_note, migration_unlock, migrations_table, read_backward, read_forward, read_log,
     signals_add, signals_after, signals_among, signals_last, signals_prune, stream_head, take_turn, view_begin, view_clear, view_delete, view_get, view_heads, view_lock,

@@ -13,6 +13,7 @@ use super::bus::Signals;
 use super::config::{MysqlConfig, MysqlDurability};
 use super::connection::{Connector, Session, Values, acquire};
 use super::error::{Failure, Step};
+use super::flush::Flushed;
 use super::migrate::{self, EPOCH};
 use super::queue::Queue;
 use super::rows::{get, number};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pool: MySqlPool,
     queue: Queue,
     bus: PollingBus,
+    flushed: Arc<Flushed>,
     /// Most bytes of one statement.
     packet_limit: usize,
 }
@@ -59,7 +61,7 @@ impl MysqlStore {
         let mut connection = connector.connect().await?;
         let mut session = Session::new(&mut connection, config.statement_timeout);
         migrate::migrate(&mut session, &config.namespace, &sql, config.migrate).await?;
-        let info = info(&mut session, &sql).await?;
+        let (info, shows_early) = look(&mut session, &sql).await?;
         if config.durability == MysqlDurability::Full && info.durability < Durability::MachineCrash
         {
             let what = "the server may lose acknowledged events when it crashes: set \
@@ -70,13 +72,15 @@ impl MysqlStore {
         let packet_limit = session.packet_limit().await?;
         drop(connection);
         let pool = connector.pool(config.max_connections.get());
-        let writer = Writer::new(connector, Arc::clone(&sql), config.lock_timeout);
+        let flushed = Arc::new(Flushed::new(shows_early, Arc::clone(&sql.flush)));
+        let writer =
+            Writer::new(connector, Arc::clone(&sql), Arc::clone(&flushed), config.lock_timeout);
         let queue = Queue::start(writer);
         let interval = config.poll_interval;
         let shared = Arc::new_cyclic(|shared| {
             let signals = Signals { store: Weak::clone(shared), interval };
             let bus = PollingBus::new(Arc::new(signals));
-            Shared { config, sql, pool, queue, bus, packet_limit }
+            Shared { config, sql, pool, queue, bus, flushed, packet_limit }
         });
         Ok(Self { shared })
     }
@@ -128,8 +132,9 @@ impl MysqlStore {
         let epoch = Epoch(Uuid::new_v4());
         let mut connection = acquire(self.pool()).await?;
         let values = Values::new().with(EPOCH).with(epoch.to_string());
-        let mut session = self.session(&mut connection);
-        session.execute(&self.sql().meta_put, values, Step::Commit).await?;
+        let put = &self.sql().meta_put;
+        let written = self.session(&mut connection).execute(put, values, Step::Commit).await;
+        connection.settled(written)?;
         Ok(epoch)
     }
 
@@ -164,6 +169,10 @@ impl MysqlStore {
         &self.shared.sql
     }
 
+    pub(super) fn flushed(&self) -> &Flushed {
+        &self.shared.flushed
+    }
+
     pub(super) fn shared_sql(&self) -> Arc<Sql> {
         Arc::clone(&self.shared.sql)
     }
@@ -187,6 +196,11 @@ impl MysqlStore {
 
 /// What the store is, as of now.
 pub(super) async fn info(session: &mut Session<'_>, sql: &Sql) -> Result<StoreInfo, Failure> {
+    look(session, sql).await.map(|(info, _)| info)
+}
+
+/// The same, and whether the server shows a commit to others before it is on the disk.
+async fn look(session: &mut Session<'_>, sql: &Sql) -> Result<(StoreInfo, bool), Failure> {
     let rows = session.rows(&sql.info, Values::new(), Step::Read).await?;
     let read = |row: &MySqlRow| {
         let epoch: Option<&str> = get(row, 0, "epoch")?;
@@ -194,11 +208,12 @@ pub(super) async fn info(session: &mut Session<'_>, sql: &Sql) -> Result<StoreIn
         let epoch = epoch.map_err(|error| format!("the epoch: {error}"))?;
         let (flush, log, sync) =
             (number(row, 1, "flush")?, number(row, 2, "log_bin")?, number(row, 3, "sync_binlog")?);
-        Ok((Epoch(epoch), durability(flush, log != 0, sync)))
+        Ok((Epoch(epoch), durability(flush, log != 0, sync), log == 0))
     };
     let found = rows.first().map_or_else(|| Err("no row".to_owned()), read);
-    let (epoch, durability) = found.map_err(|what| super::lookup::corrupt("the store", what))?;
-    Ok(StoreInfo { epoch, partitions: 1, durability })
+    let (epoch, durability, shows_early) =
+        found.map_err(|what| super::lookup::corrupt("the store", what))?;
+    Ok((StoreInfo { epoch, partitions: 1, durability }, shows_early))
 }
 
 /// What a commit survives. A binary log that is not flushed decides after a crash which commits

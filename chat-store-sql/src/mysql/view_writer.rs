@@ -13,7 +13,6 @@ use sqlx::{Connection as _, MySqlConnection};
 
 use super::connection::{Session, Values, acquire, limited};
 use super::error::{Cause, Failure, Step, is_of_one};
-use super::events::settled;
 use super::rows::number;
 use super::sql::{Sql, filled, padded, padding};
 use super::store::MysqlStore;
@@ -52,11 +51,15 @@ async fn together(store: &MysqlStore, batches: &[ViewBatch]) -> Result<Answers, 
             Err(Failure {
                 cause: Cause::Contended | Cause::Duplicate, connected: true, ..
             }) if start.elapsed() < store.lock_timeout() => {
+                connection.is_whole();
                 drop(connection);
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(failure) if failure.connected => return Err(failure.error),
-            done => return settled(&mut connection, done),
+            Err(failure) if failure.connected => {
+                connection.is_whole();
+                return Err(failure.error);
+            }
+            done => return connection.settled(done),
         }
     }
 }

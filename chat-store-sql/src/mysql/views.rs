@@ -13,7 +13,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::connection::{Session, Values, acquire};
 use super::error::{Failure, Step};
-use super::events::{one_look, settled};
+use super::events::one_look;
 use super::rows::{bytes, count, get, utf8};
 use super::sql::{Sql, filled, padded, padding};
 use super::store::MysqlStore;
@@ -36,7 +36,7 @@ impl ViewStore for MysqlStore {
             Ok(found)
         });
         let found = found.await;
-        let found = settled(&mut connection, found)?;
+        let found = connection.settled(found)?;
         Ok(gets.iter().map(|wanted| found.values(wanted)).collect())
     }
 
@@ -61,7 +61,7 @@ impl ViewStore for MysqlStore {
         let values = values.with(start).with(end).with(count(limit + 1));
         let mut connection = acquire(self.pool()).await?;
         let rows = self.session(&mut connection).rows(sql, values, Step::Read).await;
-        let rows = settled(&mut connection, rows)?;
+        let rows = connection.settled(rows)?;
         page(view, &rows, limit)
     }
 

@@ -18,6 +18,7 @@ use sqlx::{Connection as _, MySqlConnection};
 
 use super::connection::{ASK_AFTER, Connector, Session, Values, limited};
 use super::error::{Cause, Failure, Step, is_of_one};
+use super::flush::Flushed;
 use super::heads::Memory;
 use super::insert::{Inserter, pieces};
 use super::lookup::{self, corrupt};
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     pub(super) packet_limit: usize,
     pub(super) lock_timeout: Duration,
     pub(super) pace: Pace,
+    flushed: Arc<Flushed>,
     connection: Option<MySqlConnection>,
     used: Instant,
 }
@@ -60,7 +62,12 @@ enum Fast {
 }
 
 impl Writer {
-    pub(super) fn new(connector: Connector, sql: Arc<Sql>, lock_timeout: Duration) -> Self {
+    pub(super) fn new(
+        connector: Connector,
+        sql: Arc<Sql>,
+        flushed: Arc<Flushed>,
+        lock_timeout: Duration,
+    ) -> Self {
         Self {
             connector,
             inserter: Inserter::new(Arc::clone(&sql)),
@@ -69,6 +76,7 @@ impl Writer {
             packet_limit: 0,
             lock_timeout,
             pace: Pace::Alone,
+            flushed,
             connection: None,
             used: Instant::now(),
         }
@@ -105,7 +113,18 @@ impl Writer {
         let mut connection = self.connected().await?;
         let limit = self.connector.statement_timeout;
         let mut session = Session::new(&mut connection, limit);
-        let decided = self.decided(&mut session, appends).await;
+        let mut decided = self.decided(&mut session, appends).await;
+        if let Ok(answers) = &decided {
+            match repeated(answers) {
+                // What was written now is behind all that stood there.
+                0 => self.flushed.note(self.memory.last.unwrap_or_default()),
+                last => {
+                    if let Err(failure) = self.flushed.wait(&mut session, last).await {
+                        decided = Err(failure);
+                    }
+                }
+            }
+        }
         if decided.is_err() {
             self.memory.forget();
         }
@@ -277,6 +296,13 @@ pub(super) enum Assume {
     /// A stream that is expected not to exist: its first version can be inserted only if so.
     NewStreamsAreNew,
     Nothing,
+}
+
+/// The last place that was answered as a repeat; zero if there is none.
+fn repeated(answers: &[AppendResult]) -> u64 {
+    let repeats = answers.iter().flatten().filter(|answer| answer.repeat);
+    let places = repeats.flat_map(|answer| &answer.streams).map(|stream| stream.position.0);
+    places.max().unwrap_or_default()
 }
 
 fn is_new(expected: Expected) -> bool {

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use chat_core::ports::{Signal, StoreError};
 
 pub(crate) use bus::PollingBus;
+#[cfg(feature = "mysql")]
 pub(crate) use publisher::check;
 
 /// The table of signals. Ids rise in the order in which they were given out, which need not be the

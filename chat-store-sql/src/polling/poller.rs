@@ -14,6 +14,7 @@ use super::window::Window;
 pub(super) async fn run(bus: Weak<Shared>, mut window: Window) {
     let mut looked = Instant::now();
     let mut lost = false;
+    let (mut told, mut gave_up) = (Instant::now(), false);
     let mut idle = 0_u32;
     loop {
         let Some(shared) = bus.upgrade() else { return };
@@ -23,6 +24,9 @@ pub(super) async fn run(bus: Weak<Shared>, mut window: Window) {
         // A process that slept for longer than signals live has missed some.
         lost |= looked.elapsed() > LIFE / 2;
         let began = Instant::now();
+        if lost {
+            begin_again(&*shared.table, &mut window).await;
+        }
         let found = look(&*shared.table, &mut window).await;
         looked = began;
         let interval = match &found {
@@ -36,8 +40,12 @@ pub(super) async fn run(bus: Weak<Shared>, mut window: Window) {
         let more = found.as_ref().is_ok_and(|signals| signals.len() >= AT_ONCE);
         match found {
             Ok(signals) => {
-                if std::mem::take(&mut lost) {
+                gave_up |= window.take_gave_up();
+                // Ids that are never used may be given up all the time, so not at each look.
+                let told_of = gave_up && told.elapsed() > LEAST_BETWEEN;
+                if std::mem::take(&mut lost) || told_of {
                     shared.topics.missed();
+                    (told, gave_up) = (Instant::now(), false);
                 }
                 shared.topics.send(signals.into_iter());
                 shared.prune(window.last()).await;
@@ -50,6 +58,16 @@ pub(super) async fn run(bus: Weak<Shared>, mut window: Window) {
         if !more {
             tokio::time::sleep(interval).await;
         }
+    }
+}
+
+/// After an error it may be another server that answers, or an earlier state of the same one, whose
+/// ids are behind those that were seen.
+async fn begin_again(table: &dyn SignalTable, window: &mut Window) {
+    if let Ok(last) = table.last().await
+        && last < window.last()
+    {
+        *window = Window::behind(last);
     }
 }
 
@@ -78,4 +96,5 @@ impl Shared {
 
 const AT_ONCE: usize = 1_000;
 const CALM_AFTER: u32 = 500;
+const LEAST_BETWEEN: Duration = Duration::from_secs(2);
 const AFTER_ERROR: Duration = Duration::from_millis(100);

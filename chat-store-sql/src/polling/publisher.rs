@@ -31,7 +31,18 @@ impl Publisher {
         signals: &[Signal],
     ) -> Result<Option<u64>, StoreError> {
         let (answer, mut answered) = oneshot::channel();
-        self.lock().push(Waiting { signals: signals.to_vec(), answer });
+        {
+            let mut waiting = self.lock();
+            if waiting.len() >= MOST_WAITING {
+                // Those whose callers have gone only take up room.
+                waiting.retain(|waiting| !waiting.answer.is_closed());
+            }
+            if waiting.len() >= MOST_WAITING {
+                let what = format!("{MOST_WAITING} others wait to publish");
+                return Err(StoreError::Unavailable { what, source: None });
+            }
+            waiting.push(Waiting { signals: signals.to_vec(), answer });
+        }
         let turn = self.adding.lock().await;
         if let Ok(done) = answered.try_recv() {
             return done.map(|()| None);
@@ -55,6 +66,8 @@ impl Publisher {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+const MOST_WAITING: usize = 1_024;
 
 /// The signals without the rings that say the same as one before.
 fn told_once<'s>(signals: impl Iterator<Item = &'s Signal>) -> Vec<Signal> {

@@ -134,7 +134,14 @@ impl PostgresConfig {
         // The driver lets unknown ones pass, and a misspelt `sslmode` must not.
         let unknown = theirs.iter().find(|((name, _), _)| !is_of_the_driver(name));
         if let Some(((name, _), _)) = unknown {
-            return Err(ConfigError::Parameter { name: (*name).to_owned() });
+            // A password with a `?` in it would look like a parameter.
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.[]".contains(c);
+            return Err(
+                match name.chars().all(is_name) && base.contains('@') == url.contains('@') {
+                    true => ConfigError::Parameter { name: (*name).to_owned() },
+                    false => ConfigError::Server,
+                },
+            );
         }
         let theirs: Vec<_> = theirs.into_iter().map(|(_, pair)| pair).collect();
         let url = format!("{base}?{}", theirs.join("&"));
@@ -365,6 +372,10 @@ mod tests {
     #[test]
     fn a_wrong_url_is_refused_with_the_part_that_is_wrong() {
         let error = |url: &str| PostgresConfig::from_url(url).unwrap_err();
+        // A `?` in a password must be written as `%3F`; what follows it is not told.
+        for url in ["postgres://ann:?s3cret@db/app", "postgres://ann:a?s3cret=1@db/app"] {
+            assert!(!error(url).to_string().contains("s3cret"), "{}", error(url));
+        }
         assert_eq!(error("mysql://db/app"), ConfigError::Scheme);
         assert_eq!(error("postgres://a:secret@db:port/app"), ConfigError::Server);
         assert_eq!(error("postgres://a:secret@db/app?sslmode=perhaps"), ConfigError::Server);

@@ -99,6 +99,13 @@ struct Idle {
     since: Instant,
 }
 
+/// What to do with rows that are still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Read,
+    Leave,
+}
+
 impl Pool {
     pub(super) fn new(connector: Connector, size: usize) -> Self {
         let places = Semaphore::new(size.min(Semaphore::MAX_PERMITS));
@@ -135,6 +142,16 @@ impl Pool {
         query: impl Fn() -> PgQuery<'q>,
         add: impl Fn(&mut T, PgRow) -> Result<(), StoreError>,
     ) -> Result<T, StoreError> {
+        self.read_until(query, |value, row| add(value, row).map(|()| Rest::Read)).await
+    }
+
+    /// The same, up to where `add` wants no more. The connection is given up then, as what is left
+    /// on it may be much.
+    pub(super) async fn read_until<'q, T: Default>(
+        &self,
+        query: impl Fn() -> PgQuery<'q>,
+        add: impl Fn(&mut T, PgRow) -> Result<Rest, StoreError>,
+    ) -> Result<T, StoreError> {
         let read = async |connection: &mut PgConnection| {
             let mut value = T::default();
             let mut rows = query().fetch(connection);
@@ -142,19 +159,24 @@ impl Pool {
             while let Some(row) = rows.try_next().await? {
                 // What comes behind a damaged row is read off the connection all the same.
                 if damage.is_none() {
-                    damage = add(&mut value, row).err();
+                    match add(&mut value, row) {
+                        Ok(Rest::Read) => {}
+                        Ok(Rest::Leave) => return Ok((Ok(value), Rest::Leave)),
+                        Err(error) => damage = Some(error),
+                    }
                 }
             }
-            Ok(damage.map_or(Ok(value), Err))
+            Ok((damage.map_or(Ok(value), Err), Rest::Read))
         };
         loop {
             let mut lease = self.take().await?;
             let limit = self.connector.answer_timeout();
             let error = match timeout(limit, read(&mut lease.connection)).await {
-                Ok(Ok(value)) => {
+                Ok(Ok((value, Rest::Read))) => {
                     lease.give_back();
                     return value;
                 }
+                Ok(Ok((value, Rest::Leave))) => return value,
                 Ok(Err(error)) => error,
                 Err(_) => return Err(busy("read from the database in time")),
             };

@@ -11,13 +11,18 @@ use chat_core::{Epoch, EventId, PartitionId, Position, RecordedEvent, StreamId, 
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use super::connection::Rest;
 use super::rows::{bound, count, event, get, is_null, number, optional_text};
 use super::store::PostgresStore;
 
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn append(&self, appends: &[Append]) -> Vec<AppendResult> {
-        self.queue().append(appends).await
+        let mut answers = Vec::with_capacity(appends.len());
+        for appends in crate::parts::in_parts(appends) {
+            answers.extend(self.queue().append(appends).await);
+        }
+        answers
     }
 
     async fn read_stream(
@@ -38,7 +43,7 @@ impl EventStore for PostgresStore {
                 .bind(count(limit.clamped_events()))
         };
         let add = |page: &mut Page, row| page.add(&row, limit, Some(stream));
-        let page = self.pool().read(query, add).await?;
+        let page = self.pool().read_until(query, add).await?;
         Ok(StreamPage { events: page.events, head: Version(page.head) })
     }
 
@@ -58,7 +63,7 @@ impl EventStore for PostgresStore {
                 .bind(count(limit.clamped_events()))
         };
         let add = |page: &mut Page, row| page.add(&row, limit, None);
-        let Page { head, events, .. } = self.pool().read(query, add).await?;
+        let Page { head, events, .. } = self.pool().read_until(query, add).await?;
         let next = events.last().map_or(after, |event| event.position);
         Ok(LogPage { events, next, head: Position(head) })
     }
@@ -133,20 +138,25 @@ impl Page {
         row: &PgRow,
         limit: PageLimit,
         stream: Option<&StreamId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Rest, StoreError> {
         let corrupt = |what| StoreError::Corrupt { place: "the log's head".into(), what };
         self.head = number(row, 0).map_err(corrupt)?;
         // Where there is no event, the head comes alone.
         if self.full || is_null(row, 1) {
-            return Ok(());
+            return Ok(Rest::Read);
         }
         let event = event(row, 1, stream)?;
         self.bytes = self.bytes.saturating_add(event.event.size());
         self.full = self.bytes >= limit.bytes;
         self.events.push(event);
-        Ok(())
+        // A little is sooner read than a new connection is made.
+        let left = limit.clamped_events().saturating_sub(self.events.len());
+        let much = left.saturating_mul(self.bytes / self.events.len().max(1)) > LARGEST_REST;
+        Ok(if self.full && much { Rest::Leave } else { Rest::Read })
     }
 }
 
+/// Bytes that are sent though they are not wanted.
+const LARGEST_REST: usize = 1 << 20;
 /// All streams are in one log.
 const PARTITION: PartitionId = PartitionId(0);

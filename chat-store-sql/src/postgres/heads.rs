@@ -1,9 +1,9 @@
 //! What the writer remembers between groups, so that it need not ask the database for every
 //! append. The database compares it before it writes, so being wrong costs time only.
 
-use std::collections::HashMap;
-
 use chat_core::StreamId;
+
+use crate::recent::Recent;
 
 /// The last versions of streams.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Heads {
     known: i64,
     /// Counts how often somebody else was seen to have written.
     era: u64,
-    streams: Recent,
+    streams: Recent<StreamId, Remembered>,
 }
 
 /// A stream's last version.
@@ -75,71 +75,12 @@ const UNKNOWN: i64 = -1;
 /// Heads kept in memory, at most twice as many: 10 to 20 MB.
 const REMEMBERED_STREAMS: usize = 65_536;
 
-/// Forgets what was not used for long: when the young half is full, the old half goes.
-#[derive(Debug)]
-struct Recent {
-    young: HashMap<StreamId, Remembered>,
-    old: HashMap<StreamId, Remembered>,
-    half: usize,
-}
-
-impl Recent {
-    fn new(half: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half }
-    }
-
-    fn get(&mut self, key: &StreamId) -> Option<Remembered> {
-        if let Some(value) = self.young.get(key) {
-            return Some(*value);
-        }
-        let value = self.old.remove(key)?;
-        self.put(key, value);
-        Some(value)
-    }
-
-    fn put(&mut self, key: &StreamId, value: Remembered) {
-        if let Some(known) = self.young.get_mut(key) {
-            *known = value;
-            return;
-        }
-        if self.young.len() >= self.half {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key.clone(), value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn name(number: i64) -> StreamId {
         StreamId::new(format!("chat/{number}")).unwrap()
-    }
-
-    fn remembered(version: i64) -> Remembered {
-        Remembered { version, era: 0 }
-    }
-
-    #[test]
-    fn what_is_used_stays_and_the_rest_goes() {
-        let mut recent = Recent::new(2);
-        for key in 0..100 {
-            recent.put(&name(key), remembered(key * 10));
-            assert_eq!(recent.get(&name(0)), Some(remembered(0)), "after {key}");
-        }
-        assert_eq!(recent.get(&name(99)), Some(remembered(990)));
-        assert_eq!(recent.get(&name(50)), None);
-        assert!(recent.young.len() + recent.old.len() <= 4);
-    }
-
-    #[test]
-    fn the_newest_value_wins_wherever_the_old_one_was() {
-        let mut recent = Recent::new(1);
-        for (key, version) in [(1, 10), (2, 20), (1, 11), (3, 30)] {
-            recent.put(&name(key), remembered(version));
-        }
-        assert_ne!(recent.get(&name(1)), Some(remembered(10)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use chat_core::ports::{Append, AppendResult, Appended, Signal, SignalBody, StoreError};
+use chat_core::ports::{Append, AppendResult, Appended, LOG_TOPIC, Signal, SignalBody, StoreError};
 use chat_core::{Topic, Version};
 use sqlx::{Acquire as _, PgTransaction};
 use uuid::Uuid;
@@ -93,6 +93,3 @@ fn ring(appended: &Appended) -> Vec<String> {
         .map(|(position, topic)| Signal { topic, body: SignalBody::Ring(Version(position)) });
     pieces(&Uuid::new_v4().simple().to_string(), signal.as_ref())
 }
-
-/// The topic of the only partition's log.
-const LOG_TOPIC: &str = "log";

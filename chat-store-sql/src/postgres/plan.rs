@@ -59,11 +59,12 @@ impl<'a> Plan<'a> {
     /// Corrects what is remembered after the database found the streams otherwise. Says whether
     /// only guesses were wrong.
     pub(super) fn corrected(&self, base: i64, actual: &[Option<i64>], heads: &mut Heads) -> bool {
-        let only_guesses = heads.known() == base || heads.known() < 0;
+        let known = heads.known();
+        let only_guesses = known == base || known < 0;
         heads.seen(base);
         let compared = self.streams.iter().zip(&self.claims.sure);
         // Where nobody else has written, the sure ones were not looked at.
-        let compared = compared.filter(|(_, sure)| !only_guesses || !**sure);
+        let compared = compared.filter(|(_, sure)| known != base || !**sure);
         for (((stream, _), _), version) in compared.zip(actual) {
             heads.put(stream, version.unwrap_or(0));
         }
@@ -86,9 +87,14 @@ impl<'a> Plan<'a> {
             let before = self.version(&write.stream, write.expected, heads);
             self.rows.push(write, before);
             let after = before + i64::try_from(write.events.len()).unwrap_or(0);
-            let place = self.places.get(&write.stream);
-            if let Some(entry) = place.and_then(|place| self.streams.get_mut(*place)) {
-                entry.1 = after;
+            if let Some(place) = self.places.get(&write.stream).copied() {
+                if let Some(entry) = self.streams.get_mut(place) {
+                    entry.1 = after;
+                }
+                // The first event of a stream that has one already is refused by its version.
+                if let Some(sure) = self.claims.sure.get_mut(place) {
+                    *sure |= before == 0 && guess(write.expected) == Some(0);
+                }
             }
             streams.push(WrittenStream {
                 first: Version(before.unsigned_abs() + 1),
@@ -106,7 +112,7 @@ impl<'a> Plan<'a> {
         if let Some((_, version)) = known {
             return *version;
         }
-        let guess = || Head { version: guess(expected), sure: false };
+        let guess = || Head { version: guess(expected).unwrap_or(0), sure: false };
         let head = heads.get(stream).unwrap_or_else(guess);
         self.places.insert(stream, self.streams.len());
         self.streams.push((stream, head.version));
@@ -117,11 +123,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The likeliest version of a stream of which nothing is known: what the caller expects.
-fn guess(expected: Expected) -> i64 {
+/// The version that the caller expects of a stream, if it is a certain one: the likeliest version of
+/// a stream of which nothing is known.
+fn guess(expected: Expected) -> Option<i64> {
     match expected {
-        Expected::Exactly(version) => i64::try_from(version.0).unwrap_or(0),
-        Expected::Any | Expected::NoStream | Expected::Exists => 0,
+        Expected::Exactly(version) => i64::try_from(version.0).ok(),
+        Expected::NoStream => Some(0),
+        Expected::Any | Expected::Exists => None,
     }
 }
 
@@ -160,7 +168,7 @@ mod tests {
         let plan = Plan::new(&[&one, &two, &three], &mut heads);
         assert_eq!(plan.claims.known, 40);
         assert_eq!(plan.claims.streams, ["a", "b"]);
-        assert_eq!((&*plan.claims.heads, &*plan.claims.sure), (&[5, 0][..], &[true, false][..]));
+        assert_eq!((&*plan.claims.heads, &*plan.claims.sure), (&[5, 0][..], &[true, true][..]));
         let answers = plan.done(40, &mut heads);
         let places: Vec<_> = answers
             .iter()
@@ -170,6 +178,26 @@ mod tests {
         assert_eq!(places, [(6, 7, 42), (1, 1, 43), (8, 8, 44)]);
         assert_eq!(heads.known(), 44);
         assert_eq!(heads.get(&name("a")), Some(Head { version: 8, sure: true }));
+    }
+
+    #[test]
+    fn the_database_compares_what_no_first_event_proves() {
+        let guarded = |guard: Expected| {
+            let write = chat_core::ports::StreamWrite {
+                stream: name("b"),
+                expected: Expected::NoStream,
+                events: vec![event(9)],
+            };
+            let guard = chat_core::ports::Guard { stream: name("a"), expected: guard };
+            Append::multi(vec![write], vec![guard]).unwrap()
+        };
+        let sure = |appends: &[&Append]| Plan::new(appends, &mut Heads::new()).claims.sure;
+        assert_eq!(sure(&[&append("b", Expected::Any, [1])]), [false]);
+        assert_eq!(sure(&[&append("b", Expected::Exactly(Version(3)), [1])]), [false]);
+        assert_eq!(sure(&[&append("b", Expected::Exactly(Version(0)), [1])]), [true]);
+        assert_eq!(sure(&[&guarded(Expected::NoStream)]), [true, false]);
+        // The append is refused, and writes no first event.
+        assert_eq!(sure(&[&guarded(Expected::Exists)]), [false, false]);
     }
 
     #[test]
@@ -198,5 +226,11 @@ mod tests {
         assert!(!plan.corrected(12, &[Some(6), Some(3)], &mut heads));
         assert_eq!(heads.get(&name("a")), Some(Head { version: 6, sure: true }));
         assert_eq!(heads.known(), 12);
+        // Where nothing is known all are compared, those also that a first event would prove.
+        let (new, mut heads) = (append("c", Expected::NoStream, [3]), Heads::new());
+        let plan = Plan::new(&[&new, &one], &mut heads);
+        assert!(plan.corrected(12, &[Some(0), Some(6)], &mut heads));
+        assert_eq!(heads.get(&name("c")), Some(Head { version: 0, sure: true }));
+        assert_eq!(heads.get(&name("a")), Some(Head { version: 6, sure: true }));
     }
 }

@@ -46,16 +46,18 @@ impl Publisher {
     }
 
     async fn send(&mut self, group: &[Waiting]) -> Result<(), StoreError> {
+        // A receiver puts a message together, so it may not be too large; a call may.
+        let signals: Vec<&Signal> = group.iter().flat_map(|waiting| &waiting.signals).collect();
         let mut texts = Vec::new();
         let (mut first, mut bytes) = (0, 0);
-        for (index, waiting) in group.iter().enumerate() {
-            bytes += waiting.signals.iter().map(size).sum::<usize>();
+        for (index, signal) in signals.iter().enumerate() {
+            bytes += size(signal);
             if bytes >= MESSAGE_BYTES {
-                texts.extend(self.message(group.get(first..=index)));
+                texts.extend(self.message(signals.get(first..=index)));
                 (first, bytes) = (index + 1, 0);
             }
         }
-        texts.extend(self.message(group.get(first..)));
+        texts.extend(self.message(signals.get(first..)));
         if texts.is_empty() {
             return Ok(());
         }
@@ -73,10 +75,10 @@ impl Publisher {
         })
     }
 
-    fn message(&mut self, calls: Option<&[Waiting]>) -> Vec<String> {
+    fn message(&mut self, signals: Option<&[&Signal]>) -> Vec<String> {
         self.messages += 1;
         let token = format!("{}.{:x}", self.name, self.messages);
-        pieces(&token, calls.into_iter().flatten().flat_map(|waiting| &waiting.signals))
+        pieces(&token, signals.into_iter().flatten().copied())
     }
 
     async fn notify(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! The port for views.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 
 use super::rows::{count, get, is_null, number, text};
 use super::store::PostgresStore;
-use super::view_writer::Round;
+use super::view_writer::{Round, Run, corrupt, runs};
 
 #[async_trait]
 impl ViewStore for PostgresStore {
@@ -70,53 +70,48 @@ impl ViewStore for PostgresStore {
 
     async fn commit(&self, batches: &[ViewBatch]) -> Vec<Result<(), ViewError>> {
         let mut answers: BTreeMap<usize, Result<(), ViewError>> = BTreeMap::new();
-        let mut left: Vec<(usize, &ViewBatch)> = batches.iter().enumerate().collect();
-        // One round trip carries every view once. Only batches to the same view need another.
+        let mut left: Vec<(usize, &ViewBatch)> = Vec::with_capacity(batches.len());
+        for (index, batch) in batches.iter().enumerate() {
+            match i64::try_from(batch.next.0) {
+                Ok(_) => left.push((index, batch)),
+                Err(_) => {
+                    let what = format!("the checkpoint {} is above {}", batch.next, i64::MAX);
+                    answers.insert(index, Err(StoreError::Invalid { what }.into()));
+                }
+            }
+        }
+        // One round trip, unless batches to one view do not follow each other.
         while !left.is_empty() {
-            let mut views = HashSet::new();
-            let (now, later): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, batch)| views.insert(&batch.view));
+            let (now, later) = runs(left);
             left = later;
-            answers.extend(self.commit_round(&now).await);
+            self.commit_round(now, &mut answers, &mut left).await;
         }
         answers.into_values().collect()
     }
 }
 
 impl PostgresStore {
-    async fn commit_round(
+    /// Commits runs, each whole or not at all. What is to be tried again is put into `left`.
+    async fn commit_round<'b>(
         &self,
-        batches: &[(usize, &ViewBatch)],
-    ) -> Vec<(usize, Result<(), ViewError>)> {
-        let mut answers = Vec::with_capacity(batches.len());
-        let mut fit = Vec::with_capacity(batches.len());
-        for (index, batch) in batches {
-            match i64::try_from(batch.next.0) {
-                Ok(_) => fit.push((*index, *batch)),
-                Err(_) => {
-                    let what = format!("the checkpoint {} is above {}", batch.next, i64::MAX);
-                    answers.push((*index, Err(StoreError::Invalid { what }.into())));
-                }
-            }
-        }
-        if fit.is_empty() {
-            return answers;
-        }
-        let round = Round::new(fit.iter().map(|(_, batch)| *batch));
+        runs: Vec<Run<'b>>,
+        answers: &mut BTreeMap<usize, Result<(), ViewError>>,
+        left: &mut Vec<(usize, &'b ViewBatch)>,
+    ) {
+        let round = Round::new(&runs);
         let written = self.pool().write(|| round.query(&self.sql().commit_views)).await;
-        let actual = written.and_then(|row| checkpoints(row.as_ref()));
-        match actual {
+        match written.and_then(|row| checkpoints(row.as_ref())) {
             Err(error) => {
                 let failed = |(index, _)| (index, Err(ViewError::Store(error.clone())));
-                answers.extend(fit.into_iter().map(failed));
+                answers.extend(runs.into_iter().flat_map(|run| run.batches).map(failed));
             }
             Ok(actual) => {
-                let pairs = fit.into_iter().zip(actual);
-                answers
-                    .extend(pairs.map(|((index, batch), actual)| (index, answer(batch, actual))));
+                for (run, actual) in runs.into_iter().zip(actual) {
+                    run.settle(actual, answers, left);
+                }
+                left.sort_unstable_by_key(|(index, _)| *index);
             }
         }
-        answers
     }
 }
 
@@ -130,19 +125,6 @@ fn checkpoints(row: Option<&PgRow>) -> Result<Vec<i64>, StoreError> {
     let bug = |what| StoreError::Bug { what };
     let row = row.ok_or_else(|| bug("the database gave no checkpoints".into()))?;
     get(row, 0).map_err(bug)
-}
-
-/// The checkpoint that the view had says whether the batch was written.
-fn answer(batch: &ViewBatch, actual: i64) -> Result<(), ViewError> {
-    let view = batch.view.clone();
-    let Ok(actual) = u64::try_from(actual) else {
-        return Err(corrupt(&view, format!("its checkpoint is {actual}")).into());
-    };
-    if batch.expected.0 == actual {
-        return Ok(());
-    }
-    let (expected, actual) = (batch.expected, Checkpoint(actual));
-    Err(ViewError::CheckpointMoved { view, expected, actual })
 }
 
 fn values<'r>(
@@ -182,8 +164,4 @@ fn page(view: &ViewId, rows: &[PgRow], limit: usize) -> Result<ViewPage, StoreEr
         page.entries.push((key, value.into()));
     }
     Ok(page)
-}
-
-fn corrupt(view: &ViewId, what: String) -> StoreError {
-    StoreError::Corrupt { place: format!("view {} of {}", view.projection, view.scope), what }
 }

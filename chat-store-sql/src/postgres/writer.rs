@@ -76,6 +76,7 @@ impl Writer {
     async fn try_all_ways(&mut self, appends: &[&Append]) -> Result<Vec<AppendResult>, StoreError> {
         let mut way = Way::Fast;
         let mut retries = 0;
+        let mut corrected = false;
         // Set once the group may have been written without our knowing.
         let mut unknown: Option<StoreError> = None;
         loop {
@@ -84,7 +85,13 @@ impl Writer {
             }
             let (error, step) = match self.try_way(way, appends).await {
                 Tried::Done(answers) => return Ok(answers),
+                Tried::Next(Way::Fast) if corrected => {
+                    // What was corrected was forgotten again: the exact way remembers nothing.
+                    way = Way::Exact { doubtful: false };
+                    continue;
+                }
                 Tried::Next(next) => {
+                    corrected |= matches!(next, Way::Fast);
                     way = next;
                     continue;
                 }

@@ -7,9 +7,10 @@ use chat_core::{NewEvent, Position, StreamId, Version};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement};
 
 use super::error::is_duplicate;
-use super::heads::{Recent, StreamHead};
+use super::heads::StreamHead;
 use super::rows::{number, stored, text};
 use super::sql::Sql;
+use crate::recent::Recent;
 
 /// Writes events. Remembers the heads of streams between transactions.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use chat_core::ports::{
     StreamPage,
 };
 use chat_core::{Epoch, EventId, PartitionId, Position, RecordedEvent, StreamId, Version};
-use rusqlite::Rows;
+use rusqlite::{Row, Rows};
 use tokio::sync::oneshot;
 
 use super::migrate::EPOCH;
@@ -116,7 +116,7 @@ fn read_log(reader: &Reader, after: Position, limit: PageLimit) -> Result<LogPag
         reader.statement(&reader.sql.log_head)?.query_row((), |row| row.get(0)).map_err(in_read)?;
     let mut statement = reader.statement(&reader.sql.read_log)?;
     let rows = statement.query((bound(after.0), count(limit.clamped_events()))).map_err(in_read)?;
-    let events = page(rows, limit, |id| reader.name(id))?;
+    let events = page(rows, limit, |row| reader.name(row.get(1).map_err(in_read)?))?;
     let next = events.last().map_or(after, |event| event.position);
     Ok(LogPage { events, next, head: Position(head.unsigned_abs()) })
 }
@@ -129,7 +129,7 @@ fn find(
     let Some((row, _)) = reader.stream(stream)? else { return Ok(None) };
     let mut statement = reader.statement(&reader.sql.find_event)?;
     let mut rows = statement.query((id.0.as_bytes().as_slice(), row)).map_err(in_read)?;
-    rows.next().map_err(in_read)?.map(|row| event(row, stream)).transpose()
+    rows.next().map_err(in_read)?.map(|row| event(row, stream.clone(), &mut None)).transpose()
 }
 
 fn read_epoch(reader: &Reader) -> Result<Epoch, StoreError> {
@@ -143,12 +143,12 @@ fn read_epoch(reader: &Reader) -> Result<Epoch, StoreError> {
 fn page(
     mut rows: Rows<'_>,
     limit: PageLimit,
-    name: impl Fn(i64) -> Result<StreamId, StoreError>,
+    name: impl Fn(&Row<'_>) -> Result<StreamId, StoreError>,
 ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-    let mut events = Vec::new();
-    let mut bytes = 0_usize;
+    let mut events = Vec::with_capacity(limit.clamped_events().min(FEW));
+    let (mut bytes, mut types) = (0_usize, None);
     while let Some(row) = rows.next().map_err(in_read)? {
-        let event = event(row, &name(row.get(1).map_err(in_read)?)?)?;
+        let event = event(row, name(row)?, &mut types)?;
         bytes = bytes.saturating_add(event.event.size());
         events.push(event);
         if bytes >= limit.bytes {
@@ -160,3 +160,5 @@ fn page(
 
 /// All streams are in one log.
 const PARTITION: PartitionId = PartitionId(0);
+/// Events that a page has room for from the start.
+const FEW: usize = 64;

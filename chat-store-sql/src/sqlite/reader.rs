@@ -8,10 +8,10 @@ use chat_core::{StreamId, Version};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use tokio::sync::oneshot;
 
-use super::heads::Recent;
 use super::queue::Queue;
 use super::rows::{in_read, number, text};
 use super::sql::Sql;
+use crate::recent::Recent;
 
 /// Something to read.
 pub(super) type ReadJob = Box<dyn FnOnce(&Reader) + Send>;

@@ -13,19 +13,37 @@ use uuid::Uuid;
 use super::error::{Step, store_error};
 
 /// Reads an event from the columns `position, stream, version, event_id, type, schema_version,
-/// recorded_at, payload, metadata`.
-pub(super) fn event(row: &Row<'_>, stream: &StreamId) -> Result<Arc<RecordedEvent>, StoreError> {
-    parse(row, stream).map_err(|what| StoreError::Corrupt { place: place(row, stream), what })
+/// recorded_at, payload, metadata`. Most events of a page are of one type, so `types` is the one read
+/// last, which costs less than another copy of it.
+pub(super) fn event(
+    row: &Row<'_>,
+    stream: StreamId,
+    types: &mut Option<EventType>,
+) -> Result<Arc<RecordedEvent>, StoreError> {
+    match parse(row, types) {
+        Ok((version, position, event)) => {
+            Ok(Arc::new(RecordedEvent { stream, version, position, event }))
+        }
+        Err(what) => Err(StoreError::Corrupt { place: place(row, &stream), what }),
+    }
 }
 
-fn parse(row: &Row<'_>, stream: &StreamId) -> Result<Arc<RecordedEvent>, String> {
+fn parse(
+    row: &Row<'_>,
+    types: &mut Option<EventType>,
+) -> Result<(Version, Position, NewEvent), String> {
+    let name = text(row, 4, "type")?;
+    let event_type = match types {
+        Some(last) if last.as_str() == name => last.clone(),
+        _ => types.insert(EventType::new(name).map_err(|error| error.to_string())?).clone(),
+    };
     let id = match value(row, 3)? {
         ValueRef::Blob(bytes) => Uuid::from_slice(bytes).map_err(|error| error.to_string())?,
         other => return Err(format!("the id is {}", other.data_type())),
     };
     let event = NewEvent {
         id: EventId(id),
-        event_type: EventType::new(text(row, 4, "type")?).map_err(|error| error.to_string())?,
+        event_type,
         schema_version: u16::try_from(number(row, 5, "schema version")?)
             .map_err(|error| format!("the schema version: {error}"))?,
         recorded_at: Timestamp(number(row, 6, "time")?),
@@ -37,7 +55,7 @@ fn parse(row: &Row<'_>, stream: &StreamId) -> Result<Arc<RecordedEvent>, String>
     };
     let version = Version(number(row, 2, "version")?);
     let position = Position(number(row, 0, "position")?);
-    Ok(Arc::new(RecordedEvent { stream: stream.clone(), version, position, event }))
+    Ok((version, position, event))
 }
 
 /// Reads a number that cannot be negative.

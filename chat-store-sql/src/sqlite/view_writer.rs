@@ -5,9 +5,10 @@ use chat_core::Checkpoint;
 use chat_core::ports::{StoreError, ViewBatch, ViewError, ViewId, ViewOp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement};
 
-use super::heads::{Recent, ViewHead};
+use super::heads::ViewHead;
 use super::rows::stored;
 use super::sql::Sql;
+use crate::recent::Recent;
 
 /// Writes views. Remembers their checkpoints between transactions.
 #[derive(Debug)]

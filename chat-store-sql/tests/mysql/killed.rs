@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chat_core::PartitionId;
 use chat_core::ports::{EventStore, EventStoreExt as _, Expected, PageLimit, StoreError};
 use chat_core::testkit::audit::audit_all;
 use chat_core::testkit::fixture::{event_id, events, read_log, single, stream};
 use chat_core::testkit::scenarios::world::soak;
+use chat_core::{EventId, PartitionId, Position};
 use chat_store_sql::mysql::MysqlStore;
 use tokio::sync::watch;
 
@@ -42,6 +42,27 @@ async fn append(store: MysqlStore, task: u64, known: Known, mut stop: watch::Rec
     }
 }
 
+/// Reads the log as another process does, until told to stop; what it was shown, in order.
+async fn follow(store: MysqlStore, stop: watch::Receiver<bool>) -> Vec<(u64, EventId)> {
+    let (mut shown, mut after) = (Vec::new(), Position::ZERO);
+    loop {
+        let stopping = *stop.borrow();
+        match store.read_log(PartitionId(0), after, PageLimit::events(100)).await {
+            Ok(page) => {
+                after = page.next;
+                shown.extend(page.events.iter().map(|event| (event.position.0, event.event.id)));
+                if stopping && page.events.is_empty() {
+                    return shown;
+                }
+            }
+            Err(StoreError::Unavailable { .. }) => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     let server = tokio::task::spawn_blocking(test_servers::MariaDb::start).await.unwrap();
@@ -54,6 +75,7 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     for task in 0..TASKS {
         tasks.spawn(append(store.clone(), task, Arc::clone(&known), stopped.clone()));
     }
+    let follower = tokio::spawn(follow(place.open().await, stopped.clone()));
     for _ in 0..soak(100, 3) {
         // Under load: some appends later than the last time.
         let wanted = known.lock().unwrap().len() + 150;
@@ -75,6 +97,9 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
 
     let known = std::mem::take(&mut *known.lock().unwrap());
     let log = read_log(&store, PartitionId(0), PageLimit::MAX_EVENTS).await;
+    // What a reader was once shown stays, and nothing came in behind its back.
+    let places: Vec<_> = log.iter().map(|event| (event.position.0, event.event.id)).collect();
+    assert_eq!(follower.await.unwrap(), places);
     let mut there = HashMap::new();
     for stored in &log {
         assert!(there.insert(stored.event.id, stored.version.0).is_none(), "twice");

@@ -9,6 +9,8 @@
 )]
 
 mod contract;
+mod durable;
+mod flushed;
 mod grants;
 mod host;
 mod killed;
@@ -17,4 +19,5 @@ mod readable;
 mod scenarios;
 mod starting;
 mod support;
+mod tls;
 mod writers;

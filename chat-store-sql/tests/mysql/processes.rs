@@ -8,6 +8,7 @@ use chat_core::testkit::processes::{
 };
 use chat_core::testkit::scenarios::world::soak;
 use chat_store_sql::mysql::MysqlStore;
+use sqlx::AssertSqlSafe;
 use test_servers::program::{Player, Role};
 
 use crate::support::Place;
@@ -31,15 +32,39 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_writers_of_four_processes_on_one_chat_and_on_many_lose_nothing() {
-    if let Some(Role { place, number }) = Role::given() {
-        let store = open(place).await;
-        write_beside_others(store.events(), number).await;
-        return store.close().await;
+    if let Some(role) = Role::given() {
+        return write(role).await;
     }
-    let place = Place::new();
     let test =
         "processes::thirty_two_writers_of_four_processes_on_one_chat_and_on_many_lose_nothing";
     // There are no tables yet: all of them try to make them.
+    write_and_audit(&Place::new(), test).await;
+}
+
+/// Everybody stands still between taking a position and the commit, each time for another while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_misses_nothing_of_writers_whose_commits_are_held_up() {
+    if let Some(role) = Role::given() {
+        return write(role).await;
+    }
+    let place = Place::new();
+    place.open().await.close().await;
+    let dawdle = place.sql(
+        "CREATE TRIGGER {ns}_dawdle AFTER INSERT ON {ns}_events
+         FOR EACH ROW DO SLEEP(RAND() * 0.004)",
+    );
+    sqlx::raw_sql(AssertSqlSafe(dawdle)).execute(&mut place.raw().await).await.unwrap();
+    let test = "processes::a_reader_misses_nothing_of_writers_whose_commits_are_held_up";
+    write_and_audit(&place, test).await;
+}
+
+async fn write(role: Role) {
+    let store = open(role.place).await;
+    write_beside_others(store.events(), role.number).await;
+    store.close().await;
+}
+
+async fn write_and_audit(place: &Place, test: &str) {
     let start = |number| Player::play(test, place.namespace().as_str(), number).unwrap();
     let players: Vec<_> = (0..PROCESSES).map(start).collect();
     let finish = move || players.into_iter().for_each(|player| player.finish().unwrap());

@@ -9,7 +9,13 @@ use chat_store_sql::mysql::MysqlStore;
 use crate::support::Place;
 
 /// A namespace; every handle has connections and memory of its own.
-struct Harness(Place);
+pub(crate) struct Harness(Place);
+
+impl Harness {
+    pub(crate) fn new() -> Self {
+        Self(Place::new())
+    }
+}
 
 fn both(store: &MysqlStore) -> Stores {
     Stores::new(store.events(), store.views())
@@ -37,5 +43,13 @@ impl ScenarioHarness for Harness {
 mod on_a_server {
     use std::future::ready;
 
-    chat_core::scenario_tests!(|| ready(super::Harness(crate::support::Place::new())));
+    chat_core::scenario_tests!(|| ready(super::Harness::new()));
+}
+
+mod under_faults {
+    use std::future::ready;
+
+    use chat_core::testkit::UnderFaults;
+
+    chat_core::scenario_tests!(|| ready(UnderFaults::new(super::Harness::new())));
 }

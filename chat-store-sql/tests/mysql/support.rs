@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZero;
+use std::time::Duration;
 
 use chat_core::Namespace;
 use chat_store_sql::mysql::{MysqlConfig, MysqlStore};
@@ -29,6 +30,24 @@ impl Place {
     /// The same place in another process.
     pub(crate) fn named(namespace: Namespace) -> Self {
         Self { namespace, ..Self::new() }
+    }
+
+    /// Returns when some append comes that cannot pass, as somebody else has the end of the log.
+    pub(crate) async fn wait_for_a_waiting_append(&self) {
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist
+                       WHERE id <> CONNECTION_ID()
+                       AND info REGEXP 'INSERT INTO {ns}_events|{ns}_turn'";
+        let mut connection = self.raw().await;
+        let arrives = async {
+            loop {
+                let waiting = sqlx::AssertSqlSafe(self.sql(waiting));
+                let waiting = sqlx::query_scalar::<_, i64>(waiting);
+                if waiting.fetch_one(&mut connection).await.unwrap() > 0 {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrives).await.expect("an append waits");
     }
 
     pub(crate) fn namespace(&self) -> &Namespace {
@@ -62,6 +81,9 @@ impl Place {
         text.replace("{ns}", self.namespace.as_str())
     }
 }
+
+/// Longer than anything takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn shared_server() -> String {
     std::env::var("CHAT_TEST_MYSQL").expect(

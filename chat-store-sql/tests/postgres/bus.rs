@@ -33,3 +33,11 @@ mod contract {
 
     chat_core::event_bus_tests!(|| ready(super::Harness::new()));
 }
+
+mod contract_under_faults {
+    use std::future::ready;
+
+    use chat_core::testkit::UnderFaults;
+
+    chat_core::event_bus_tests!(|| ready(UnderFaults::new(super::Harness::new())));
+}

@@ -2,113 +2,77 @@
 //! `CHAT_KIT_SEED` chooses other faults.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::Namespace;
-use chat_core::decorate::{FaultPlan, Faults, Faulty, RetryPolicy, Retrying};
 use chat_core::ports::{EventStore, ViewStore};
-use chat_core::testkit::{Answers, StoreHarness, ViewHarness};
-use chat_store_sql::postgres::PostgresStore;
+use chat_core::testkit::{Answers, StoreHarness, UnderFaults, ViewHarness};
 
 use crate::support::Place;
 
 /// A namespace; every handle has connections and memory of its own.
-struct Harness {
-    place: Place,
-    faults: Option<Faults>,
-}
+struct Harness(Place);
 
 impl Harness {
-    fn plain() -> Self {
-        Self { place: Place::new(), faults: None }
-    }
-
-    fn faulty() -> Self {
-        let seed = std::env::var("CHAT_KIT_SEED").map_or(1, |seed| seed.parse().unwrap());
-        Self { faults: Some(Faults::new(FaultPlan::all(seed, 0.05))), ..Self::plain() }
-    }
-
-    fn events(&self, store: PostgresStore) -> Arc<dyn EventStore> {
-        match &self.faults {
-            None => store.events(),
-            Some(faults) => Arc::new(mended(store, faults)),
-        }
-    }
-
-    fn views(&self, store: PostgresStore) -> Arc<dyn ViewStore> {
-        match &self.faults {
-            None => store.views(),
-            Some(faults) => Arc::new(mended(store, faults)),
-        }
-    }
-
-    fn certainty(&self) -> Answers {
-        if self.faults.is_some() { Answers::MayBeLost } else { Answers::Certain }
+    fn new() -> Self {
+        Self(Place::new())
     }
 }
 
-/// The store under faults, and above them a decorator that tries again.
-fn mended(store: PostgresStore, faults: &Faults) -> Retrying<Faulty<PostgresStore>> {
-    Retrying::new(Arc::new(Faulty::new(Arc::new(store), faults.clone())), patient())
-}
-
-/// Enough tries that no test of the kit sees a fault.
-fn patient() -> RetryPolicy {
-    let (first_wait, longest_wait) = (Duration::from_micros(100), Duration::from_millis(2));
-    RetryPolicy { attempts: 20, first_wait, longest_wait, seed: 1 }
+fn faulty() -> UnderFaults<Harness> {
+    UnderFaults::new(Harness::new())
 }
 
 #[async_trait]
 impl StoreHarness for Harness {
     async fn open(&self) -> Arc<dyn EventStore> {
-        self.events(self.place.open().await)
+        self.0.open().await.events()
     }
 
     async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn EventStore> {
-        self.events(self.place.open_named(namespace).await)
+        self.0.open_named(namespace).await.events()
     }
 
     fn answers(&self) -> Answers {
-        self.certainty()
+        Answers::Certain
     }
 }
 
 #[async_trait]
 impl ViewHarness for Harness {
     async fn open(&self) -> Arc<dyn ViewStore> {
-        self.views(self.place.open().await)
+        self.0.open().await.views()
     }
 
     async fn open_namespace(&self, namespace: &Namespace) -> Arc<dyn ViewStore> {
-        self.views(self.place.open_named(namespace).await)
+        self.0.open_named(namespace).await.views()
     }
 
     fn answers(&self) -> Answers {
-        self.certainty()
+        Answers::Certain
     }
 }
 
 mod events {
     use std::future::ready;
 
-    chat_core::event_store_tests!(|| ready(super::Harness::plain()));
+    chat_core::event_store_tests!(|| ready(super::Harness::new()));
 }
 
 mod events_retrying_over_faults {
     use std::future::ready;
 
-    chat_core::event_store_tests!(|| ready(super::Harness::faulty()));
+    chat_core::event_store_tests!(|| ready(super::faulty()));
 }
 
 mod views {
     use std::future::ready;
 
-    chat_core::view_store_tests!(|| ready(super::Harness::plain()));
+    chat_core::view_store_tests!(|| ready(super::Harness::new()));
 }
 
 mod views_retrying_over_faults {
     use std::future::ready;
 
-    chat_core::view_store_tests!(|| ready(super::Harness::faulty()));
+    chat_core::view_store_tests!(|| ready(super::faulty()));
 }

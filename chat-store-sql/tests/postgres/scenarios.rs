@@ -9,10 +9,10 @@ use chat_store_sql::postgres::PostgresStore;
 use crate::support::Place;
 
 /// A namespace; every handle has connections and memory of its own.
-struct Harness(Place);
+pub(crate) struct Harness(Place);
 
 impl Harness {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Place::new())
     }
 }
@@ -44,4 +44,12 @@ mod on_a_server {
     use std::future::ready;
 
     chat_core::scenario_tests!(|| ready(super::Harness::new()));
+}
+
+mod under_faults {
+    use std::future::ready;
+
+    use chat_core::testkit::UnderFaults;
+
+    chat_core::scenario_tests!(|| ready(UnderFaults::new(super::Harness::new())));
 }

@@ -1,7 +1,17 @@
 //! Durable subscriptions of the test kit, with members as processes of their own on one file.
 
-use std::future::ready;
-
 use crate::scenarios::Harness;
 
-chat_core::durable_subscription_tests!(|| ready(Harness::new()));
+mod on_a_file {
+    use std::future::ready;
+
+    chat_core::durable_subscription_tests!(|| ready(super::Harness::new()));
+}
+
+mod under_faults {
+    use std::future::ready;
+
+    use chat_core::testkit::UnderFaults;
+
+    chat_core::durable_subscription_tests!(|| ready(UnderFaults::new(super::Harness::new())));
+}

@@ -55,3 +55,11 @@ mod on_a_file {
 
     chat_core::scenario_tests!(|| ready(super::Harness::new()));
 }
+
+mod on_a_file_under_faults {
+    use std::future::ready;
+
+    use chat_core::testkit::UnderFaults;
+
+    chat_core::scenario_tests!(|| ready(UnderFaults::new(super::Harness::new())));
+}

@@ -1,20 +1,16 @@
 //! A private Redis Cluster.
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::kept::Kept;
-use crate::process::PATIENCE;
-use crate::redis::{Flavour, Fsync, Role, command, url};
+use crate::redis::{Flavour, Fsync, Role, command, url, wait_until};
 use crate::server::Server;
 
 const MASTERS: usize = 3;
 const NODES: usize = 6;
 const SLOTS: usize = 16_384;
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A Redis Cluster of six nodes, each as durable as [`Redis`](crate::Redis): at first the nodes
 /// 0, 1 and 2 are masters with a third of the slots each, and 3, 4 and 5 replicas of them in this
@@ -116,7 +112,15 @@ impl RedisCluster {
         command(node, words)
     }
 
-    fn node_mut(&mut self, index: usize) -> Result<&mut Server<Flavour>> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.nodes.iter().map(Server::port)
+    }
+
+    pub(crate) fn port(&self, index: usize) -> Result<u16> {
+        self.ports().nth(index).with_context(|| no_node(index))
+    }
+
+    pub(crate) fn node_mut(&mut self, index: usize) -> Result<&mut Server<Flavour>> {
         self.nodes.get_mut(index).with_context(|| no_node(index))
     }
 
@@ -194,24 +198,12 @@ impl RedisCluster {
         Ok(true)
     }
 
-    /// Waits until `holds`. A node that can't answer yet, because it loads its master's data, is
-    /// asked again.
     fn wait_until(&self, holds: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let held = holds(self);
-            if matches!(held, Ok(true)) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let seen = self.command(0, &["CLUSTER", "NODES"]);
-                let seen = seen.unwrap_or_else(|error| format!("{error:#}"));
-                let why = held.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
-                let seconds = PATIENCE.as_secs();
-                bail!("not so after {seconds} s{why}; the first node sees:\n{seen}");
-            }
-            thread::park_timeout(LOOK_AGAIN);
-        }
+        wait_until("the nodes don't agree", || holds(self)).map_err(|error| {
+            let seen = self.command(0, &["CLUSTER", "NODES"]);
+            let seen = seen.unwrap_or_else(|error| format!("{error:#}"));
+            error.context(format!("the first node sees:\n{seen}"))
+        })
     }
 }
 

@@ -87,10 +87,12 @@ impl Home {
         self.path.join("data")
     }
 
-    /// Makes a file in the folder that the server may read.
+    /// Makes a file in the folder that the server may read, and nobody else.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        let written = fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)));
+        written.with_context(|| format!("write {}", path.display()))?;
         self.own(&path)?;
         Ok(path)
     }

@@ -25,8 +25,8 @@
 //! # Programs
 //!
 //! A program is taken from the environment variable for it (`POSTGRES`, `MARIADBD`,
-//! `MARIADB_INSTALL_DB`, `REDIS_SERVER`: a path), else from `PATH` and the places where Debian puts
-//! it. `initdb` is the one beside `postgres`.
+//! `MARIADB_INSTALL_DB`, `REDIS_SERVER`, `OPENSSL`: a path), else from `PATH` and the places where
+//! Debian puts it. `initdb` is the one beside `postgres`.
 
 mod account;
 mod cluster;
@@ -40,6 +40,8 @@ pub mod program;
 mod programs;
 mod redis;
 mod server;
+mod slots;
+mod tls;
 mod wire;
 
 pub use cluster::RedisCluster;
@@ -48,3 +50,5 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use programs::places;
 pub use redis::{Fsync, Redis};
+pub use slots::SlotMove;
+pub use tls::{Authority, Identity};

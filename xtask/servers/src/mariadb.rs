@@ -10,6 +10,7 @@ use crate::home::Home;
 use crate::process::{Launch, PATIENCE};
 use crate::programs::{MARIADB_INSTALL_DB, MARIADBD};
 use crate::server::{Kind, Server, lifecycle};
+use crate::tls::{self, Identity};
 use crate::wire::mysql::query;
 
 /// A MariaDB of its own: every commit flushed, no binary log, 400 connections, the user `root`
@@ -28,7 +29,16 @@ impl MariaDb {
     ///
     /// When a program is missing or the server doesn't start; with the end of its log.
     pub fn start() -> Result<Self> {
-        Ok(Self { server: Server::start(Flavour)? })
+        Ok(Self { server: Server::start(Flavour::default())? })
+    }
+
+    /// As [`MariaDb::start`], for clients with TLS and without.
+    ///
+    /// # Errors
+    ///
+    /// As [`MariaDb::start`].
+    pub fn start_with_tls(identity: Identity) -> Result<Self> {
+        Ok(Self { server: Server::start(Flavour { identity: Some(identity) })? })
     }
 
     /// As [`MariaDb::start`], but it runs on after this process, in the new folder `folder` or in
@@ -38,7 +48,7 @@ impl MariaDb {
     ///
     /// As [`MariaDb::start`].
     pub fn start_kept(folder: &Path) -> Result<Self> {
-        Ok(Self { server: Server::start_kept(Flavour, folder)? })
+        Ok(Self { server: Server::start_kept(Flavour::default(), folder)? })
     }
 
     /// Where to connect to; the same after a restart.
@@ -57,8 +67,10 @@ impl MariaDb {
     }
 }
 
-#[derive(Debug)]
-struct Flavour;
+#[derive(Debug, Default)]
+struct Flavour {
+    identity: Option<Identity>,
+}
 
 /// Runs before the server takes connections, each time that it starts.
 const FIRST: &str = "CREATE DATABASE IF NOT EXISTS test;\n";
@@ -71,6 +83,9 @@ impl Kind for Flavour {
 
     fn set_up(&self, home: &Home) -> Result<()> {
         home.write(FIRST_FILE, FIRST)?;
+        if let Some(identity) = &self.identity {
+            identity.write(home)?;
+        }
         Launch::new(MARIADB_INSTALL_DB.path()?, home)?
             .word("--no-defaults")
             .option("--datadir=", home.data())
@@ -79,7 +94,7 @@ impl Kind for Flavour {
     }
 
     fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
-        Ok(Launch::new(MARIADBD.path()?, home)?
+        let server = Launch::new(MARIADBD.path()?, home)?
             .word("--no-defaults")
             .option("--datadir=", home.data())
             .option("--port=", port.to_string())
@@ -88,7 +103,12 @@ impl Kind for Flavour {
             // A socket's path may have 107 bytes at most, so it is named from the data folder.
             .words(&["--bind-address=127.0.0.1", "--socket=mariadb.sock", "--skip-name-resolve"])
             .words(&["--innodb-flush-log-at-trx-commit=1", "--skip-log-bin"])
-            .words(&["--max-connections=400"]))
+            .words(&["--max-connections=400"]);
+        if self.identity.is_none() {
+            return Ok(server);
+        }
+        let (certificate, key) = tls::files(home);
+        Ok(server.option("--ssl-cert=", certificate).option("--ssl-key=", key))
     }
 
     fn data_of(port: u16, patience: Duration) -> Result<PathBuf> {

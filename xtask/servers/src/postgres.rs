@@ -12,6 +12,7 @@ use crate::home::Home;
 use crate::process::{Launch, PATIENCE};
 use crate::programs::POSTGRES;
 use crate::server::{Kind, Server, lifecycle};
+use crate::tls::{self, Identity};
 use crate::wire::postgres::query;
 
 /// A PostgreSQL of its own: `fsync` and `synchronous_commit` on, 200 connections, every user
@@ -30,7 +31,16 @@ impl Postgres {
     ///
     /// When a program is missing or the server doesn't start; with the end of its log.
     pub fn start() -> Result<Self> {
-        Ok(Self { server: Server::start(Flavour)? })
+        Ok(Self { server: Server::start(Flavour::default())? })
+    }
+
+    /// As [`Postgres::start`], for clients with TLS and without.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::start`].
+    pub fn start_with_tls(identity: Identity) -> Result<Self> {
+        Ok(Self { server: Server::start(Flavour { identity: Some(identity) })? })
     }
 
     /// As [`Postgres::start`], but it runs on after this process, in the new folder `folder` or
@@ -40,7 +50,7 @@ impl Postgres {
     ///
     /// As [`Postgres::start`].
     pub fn start_kept(folder: &Path) -> Result<Self> {
-        Ok(Self { server: Server::start_kept(Flavour, folder)? })
+        Ok(Self { server: Server::start_kept(Flavour::default(), folder)? })
     }
 
     /// Where to connect to; the same after a restart.
@@ -59,8 +69,10 @@ impl Postgres {
     }
 }
 
-#[derive(Debug)]
-struct Flavour;
+#[derive(Debug, Default)]
+struct Flavour {
+    identity: Option<Identity>,
+}
 
 impl Kind for Flavour {
     const NAME: &'static str = "PostgreSQL";
@@ -69,6 +81,9 @@ impl Kind for Flavour {
     const END: Option<Signal> = Some(Signal::QUIT);
 
     fn set_up(&self, home: &Home) -> Result<()> {
+        if let Some(identity) = &self.identity {
+            identity.write(home)?;
+        }
         let folder = POSTGRES.path()?;
         // Debian has links to single programs elsewhere; the others are where the file itself is.
         let folder = folder.canonicalize().context("find the folder of postgres")?;
@@ -81,7 +96,15 @@ impl Kind for Flavour {
 
     fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
         let server = Launch::new(POSTGRES.path()?, home)?.ended_by("QUIT");
-        let server = server.word("-D").word(home.data());
+        let mut server = server.word("-D").word(home.data());
+        if self.identity.is_some() {
+            let (certificate, key) = tls::files(home);
+            server = server
+                .words(&["-c", "ssl=on", "-c"])
+                .option("ssl_cert_file=", certificate)
+                .word("-c")
+                .option("ssl_key_file=", key);
+        }
         // A socket's path may have 107 bytes at most, so it is named from the data folder.
         Ok(server.word("-p").word(port.to_string()).words(&[
             "-c",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// A program that is needed to start a server.
+/// A program that is needed to start a server, or to certify one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Program {
     /// The environment variable that holds its path.
@@ -26,6 +26,8 @@ pub(crate) const MARIADB_INSTALL_DB: Program = Program {
     names: &["mariadb-install-db", "mysql_install_db"],
     package: "mariadb-server",
 };
+pub(crate) const OPENSSL: Program =
+    Program { variable: "OPENSSL", names: &["openssl"], package: "openssl" };
 pub(crate) const REDIS_SERVER: Program = Program {
     variable: "REDIS_SERVER",
     names: &["redis-server", "valkey-server"],

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::home::Home;
-use crate::port::Ports;
+use crate::port::{BUS, Ports};
 use crate::process::{Launch, PATIENCE};
 use crate::programs::REDIS_SERVER;
 use crate::server::{Kind, Server, lifecycle};
+use crate::tls::{self, Authority};
 use crate::wire::resp::{Connection, Reply};
 
 /// When a server flushes its append-only file to the disk.
@@ -51,6 +53,29 @@ impl Redis {
         Ok(Self { server: Server::start(flavour)? })
     }
 
+    /// Starts a server that takes connections with TLS as well, at [`Redis::tls_url`]. Its
+    /// certificate is signed by [`Redis::authority`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::start`], or when the program was built without TLS.
+    pub fn start_tls() -> Result<Self> {
+        let flavour = Flavour { fsync: Fsync::Always, role: Role::Tls };
+        Ok(Self { server: Server::start(flavour)? })
+    }
+
+    /// Where to connect to with TLS.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.server.port() + BUS)
+    }
+
+    /// The certificate of who signed the server's own, in a file.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.server.home().path().join(AUTHORITY)
+    }
+
     /// As [`Redis::start`], but it runs on after this process, in the new folder `folder`.
     /// Dropped without [`Redis::keep`] it ends.
     ///
@@ -60,6 +85,32 @@ impl Redis {
     pub fn start_kept(folder: &Path) -> Result<Self> {
         let flavour = Flavour { fsync: Fsync::Always, role: Role::Alone };
         Ok(Self { server: Server::start_kept(flavour, folder)? })
+    }
+
+    /// Starts a replica of this server, which flushes as this one does; returns when it has all of
+    /// its data.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't start, or doesn't get the data in two minutes.
+    pub fn start_replica(&self) -> Result<Self> {
+        let role = Role::ReplicaOf(self.server.port());
+        let replica = Self { server: Server::start(Flavour { role, ..*self.server.kind() })? };
+        wait_until("the replica doesn't reach its master", || {
+            let replication = replica.command(&["INFO", "replication"])?;
+            Ok(replication.lines().any(|line| line == "master_link_status:up"))
+        })?;
+        Ok(replica)
+    }
+
+    /// Stops the process where it is, as a machine that hangs: its connections stay.
+    pub fn pause(&mut self) {
+        self.server.signal(Signal::STOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&mut self) {
+        self.server.signal(Signal::CONT);
     }
 
     /// Where to connect to; the same after a restart.
@@ -82,6 +133,10 @@ impl Redis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Alone,
+    /// A replica of the server at that port, until it is told otherwise.
+    ReplicaOf(u16),
+    /// With another port for TLS.
+    Tls,
     /// A node of a Redis Cluster.
     Node,
 }
@@ -92,7 +147,9 @@ pub(crate) struct Flavour {
     pub(crate) role: Role,
 }
 
-/// Two seconds until a node is thought to be gone, and no wait for more replicas to copy at once.
+/// Two seconds until a node is thought to be gone.
+/// The certificate of the authority, in the folder of the server.
+const AUTHORITY: &str = "authority.crt";
 const NODE: &[&str] = &[
     "--cluster-enabled",
     "yes",
@@ -102,8 +159,6 @@ const NODE: &[&str] = &[
     "2000",
     "--cluster-announce-ip",
     "127.0.0.1",
-    "--repl-diskless-sync-delay",
-    "0",
 ];
 
 impl Kind for Flavour {
@@ -113,14 +168,23 @@ impl Kind for Flavour {
 
     fn ports(&self) -> Ports {
         match self.role {
-            Role::Alone => Ports::One,
-            Role::Node => Ports::WithBus,
+            Role::Alone | Role::ReplicaOf(_) => Ports::One,
+            Role::Node | Role::Tls => Ports::WithBus,
         }
     }
 
     fn set_up(&self, home: &Home) -> Result<()> {
         let data = home.data();
-        fs::create_dir(&data).with_context(|| format!("make {}", data.display()))
+        fs::create_dir(&data).with_context(|| format!("make {}", data.display()))?;
+        match self.role {
+            Role::Tls => {
+                let authority = Authority::new()?;
+                let (made, kept) = (authority.certificate(), home.path().join(AUTHORITY));
+                fs::copy(made, &kept).with_context(|| format!("write {}", kept.display()))?;
+                authority.identity()?.write(home)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn launch(&self, home: &Home, port: u16) -> Result<Launch> {
@@ -128,14 +192,23 @@ impl Kind for Flavour {
             Fsync::Always => "always",
             Fsync::EverySecond => "everysec",
         };
+        // No wait for more replicas that could copy at once.
         let server = Launch::new(REDIS_SERVER.path()?, home)?
             .words(&["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
             .word(home.data())
             .words(&["--appendonly", "yes", "--appendfsync", fsync, "--save", ""])
-            .words(&["--maxmemory-policy", "noeviction"]);
+            .words(&["--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"]);
         Ok(match self.role {
             Role::Alone => server,
+            Role::ReplicaOf(port) => server.words(&["--replicaof", "127.0.0.1", &port.to_string()]),
             Role::Node => server.words(NODE),
+            Role::Tls => {
+                let (certificate, key) = tls::files(home);
+                let server = server.words(&["--tls-port", &(port + BUS).to_string()]);
+                let server = server.words(&["--tls-auth-clients", "no", "--tls-ca-cert-file"]);
+                let server = server.word(home.path().join(AUTHORITY)).words(&["--tls-cert-file"]);
+                server.word(certificate).words(&["--tls-key-file"]).word(key)
+            }
         })
     }
 
@@ -151,6 +224,24 @@ impl Kind for Flavour {
         }
     }
 }
+
+/// Waits until something holds. A server that can't answer yet is asked again.
+pub(crate) fn wait_until(not_so: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let held = holds();
+        if matches!(held, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let why = held.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
+            bail!("{not_so} in {} s{why}", PATIENCE.as_secs());
+        }
+        thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) fn url(server: &Server<Flavour>) -> String {
     format!("redis://127.0.0.1:{}", server.port())

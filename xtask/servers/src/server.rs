@@ -104,6 +104,14 @@ impl<K: Kind> Server<K> {
         }
     }
 
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn kind(&self) -> &K {
+        &self.kind
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -132,6 +140,13 @@ impl<K: Kind> Server<K> {
         match self.process.take() {
             Some(mut process) => process.kill(),
             None => Ok(()),
+        }
+    }
+
+    /// Sends a signal, if it runs.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
         }
     }
 

@@ -42,13 +42,20 @@ pub struct Mismatch {
 /// How many histories a test runs.
 #[must_use]
 pub fn cases() -> u64 {
-    let asked = std::env::var("CHAT_KIT_CASES").ok();
-    asked.map_or(64, |cases| cases.parse().expect("CHAT_KIT_CASES is a number"))
+    number("CHAT_KIT_CASES").unwrap_or(64)
 }
 
-/// The number of the first history that a test runs; `CHAT_KIT_SEED`, else zero.
+/// The number of the first history that a test runs: `CHAT_KIT_SEED`; else so many as were run in
+/// the rounds of a soak before this one (`CHAT_SOAK_ROUND`, from 1).
 #[must_use]
 pub fn first_seed() -> u64 {
-    let asked = std::env::var("CHAT_KIT_SEED").ok();
-    asked.map_or(0, |seed| seed.parse().expect("CHAT_KIT_SEED is a number"))
+    number("CHAT_KIT_SEED").unwrap_or_else(|| {
+        let round = number("CHAT_SOAK_ROUND").unwrap_or(1);
+        round.saturating_sub(1).saturating_mul(cases())
+    })
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }

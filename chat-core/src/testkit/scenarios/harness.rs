@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::decorate::{FaultPlan, Faults, Faulty, RetryPolicy, Retrying};
 use crate::id::Namespace;
 use crate::memory::{MemoryEventStore, MemoryViewStore};
 use crate::ports::{EventStore, ViewStore};
@@ -45,13 +44,11 @@ pub trait ScenarioHarness: Send + Sync + 'static {
     fn answers(&self) -> Answers;
 }
 
-/// The harness of [`MemoryEventStore`] and [`MemoryViewStore`], plain or under faults that a
-/// decorator mends.
+/// The harness of [`MemoryEventStore`] and [`MemoryViewStore`].
 pub struct MemoryScenarios {
     store: MemoryEventStore,
     views: MemoryViewStore,
     other: (MemoryEventStore, MemoryViewStore),
-    faults: Option<Faults>,
 }
 
 impl MemoryScenarios {
@@ -60,23 +57,12 @@ impl MemoryScenarios {
     pub fn new(partitions: u32) -> Self {
         let store = || MemoryEventStore::with_partitions(partitions);
         let (views, other) = (MemoryViewStore::new(), (store(), MemoryViewStore::new()));
-        Self { store: store(), views, other, faults: None }
+        Self { store: store(), views, other }
     }
+}
 
-    /// Every call may fail, before or after it did its work; retries see to it that none is seen
-    /// to.
-    #[must_use]
-    pub fn faulty(plan: FaultPlan) -> Self {
-        Self { faults: Some(Faults::new(plan)), ..Self::new(1) }
-    }
-
-    fn wrap(&self, store: &MemoryEventStore, views: &MemoryViewStore) -> Stores {
-        let (store, views) = (Arc::new(store.clone()), Arc::new(views.clone()));
-        match &self.faults {
-            None => Stores::new(store, views),
-            Some(faults) => Stores::new(mended(store, faults), mended(views, faults)),
-        }
-    }
+fn both(store: &MemoryEventStore, views: &MemoryViewStore) -> Stores {
+    Stores::new(Arc::new(store.clone()), Arc::new(views.clone()))
 }
 
 impl fmt::Debug for MemoryScenarios {
@@ -85,22 +71,14 @@ impl fmt::Debug for MemoryScenarios {
     }
 }
 
-/// A port under faults, and above them a decorator that tries again.
-fn mended<T>(port: Arc<T>, faults: &Faults) -> Arc<Retrying<Faulty<T>>> {
-    let (first_wait, longest_wait) =
-        (std::time::Duration::from_micros(100), std::time::Duration::from_millis(2));
-    let policy = RetryPolicy { attempts: 20, first_wait, longest_wait, seed: 1 };
-    Arc::new(Retrying::new(Arc::new(Faulty::new(port, faults.clone())), policy))
-}
-
 #[async_trait]
 impl ScenarioHarness for MemoryScenarios {
     async fn open(&self) -> Stores {
-        self.wrap(&self.store, &self.views)
+        both(&self.store, &self.views)
     }
 
     async fn open_namespace(&self, _namespace: &Namespace) -> Stores {
-        self.wrap(&self.other.0, &self.other.1)
+        both(&self.other.0, &self.other.1)
     }
 
     async fn renew_epoch(&self) {
@@ -108,6 +86,6 @@ impl ScenarioHarness for MemoryScenarios {
     }
 
     fn answers(&self) -> Answers {
-        if self.faults.is_some() { Answers::MayBeLost } else { Answers::Certain }
+        Answers::Certain
     }
 }

@@ -16,7 +16,7 @@ use crate::engine::{
 };
 use crate::id::{ChatId, Topic, Version};
 use crate::memory::MemoryBus;
-use crate::ports::{EventBus, Signal, SignalBody, StoreError};
+use crate::ports::{EventBus, LOG_TOPIC, Signal, SignalBody, StoreError};
 use crate::testkit::fixture::give_up_after;
 
 /// Makes a test of every scenario of this file.
@@ -114,7 +114,7 @@ pub async fn k2_a_ring_before_the_commit_shows_nothing(harness: &dyn ScenarioHar
     let ann = at(&node, "ann", &chat);
     let late = tokio::spawn(async move { ann.send(NewMessage::text("late")).await });
     gate.arrived(calls + 1).await;
-    let topic = Topic::new("log").expect("a topic's name");
+    let topic = Topic::new(LOG_TOPIC).expect("a topic's name");
     for version in 2..6 {
         let body = SignalBody::Ring(Version(version));
         let rung = bus.publish(&[Signal { topic: topic.clone(), body }]).await;

@@ -7,6 +7,9 @@
 -- Where all is as the writer thinks, the rows are inserted behind the last position, `base`.
 -- Else nothing is written: `actual` gives the versions that the streams have, or `suspected` is
 -- true.
+--
+-- A plan is made while the log is short, and kept by the session for as long as nobody analyzes the
+-- table; so it must never be one that reads the whole table.
 CREATE FUNCTION {ns}_append(
     known     bigint,
     streams   text[],
@@ -24,7 +27,7 @@ CREATE FUNCTION {ns}_append(
     OUT base      bigint,
     OUT actual    bigint[],
     OUT suspected boolean
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     moved boolean;
 BEGIN
@@ -75,7 +78,7 @@ RETURNS TABLE (
     ordinal bigint, head bigint,
     "position" bigint, stream text, version bigint, event_id uuid, type text,
     schema_version integer, payload json
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     -- With a snapshot that is older than the lock, the look would miss what others committed.
@@ -103,7 +106,8 @@ BEGIN
         SELECT NULL::bigint, NULL::bigint, e.position, e.stream, e.version, e.event_id, e.type,
                e.schema_version, e.payload
         FROM unnest(ids) AS i (id)
-        JOIN {ns}_events e ON e.event_id = i.id;
+        -- The limit keeps the planner from joining with the whole table.
+        CROSS JOIN LATERAL (SELECT * FROM {ns}_events WHERE event_id = i.id LIMIT 1) e;
 END
 $$;
 

@@ -4,6 +4,9 @@
 --
 -- `op_batch` says by its place (from 1) to which batch a change belongs. A change without a value
 -- removes its key; one without a key as well removes all keys, before the rest of its batch.
+--
+-- A plan is kept by the session, and was made while the tables were small: it must never be one that
+-- reads whole tables, wherever the planner has another way.
 CREATE FUNCTION {ns}_commit_views(
     scopes      text[],
     projections text[],
@@ -12,7 +15,7 @@ CREATE FUNCTION {ns}_commit_views(
     op_batch    bigint[],
     op_key      text[],
     op_value    bytea[]
-) RETURNS bigint[] LANGUAGE plpgsql AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     actual bigint[];
     won    bigint[];
@@ -32,10 +35,17 @@ BEGIN
 
     WITH locked AS MATERIALIZED (
         SELECT c.scope, c.projection, c.checkpoint
-        FROM unnest(scopes, projections) AS b (scope, projection)
-        JOIN {ns}_view_checkpoints c ON c.scope = b.scope AND c.projection = b.projection
-        ORDER BY c.scope, c.projection
-        FOR UPDATE OF c
+        FROM (
+            SELECT b.scope, b.projection
+            FROM unnest(scopes, projections) AS b (scope, projection)
+            ORDER BY b.scope COLLATE "C", b.projection COLLATE "C"
+        ) b
+        CROSS JOIN LATERAL (
+            SELECT * FROM {ns}_view_checkpoints
+            WHERE scope = b.scope AND projection = b.projection
+            LIMIT 1
+            FOR UPDATE
+        ) c
     )
     SELECT array_agg(coalesce(l.checkpoint, 0) ORDER BY b.i),
            array_agg(b.i) FILTER (WHERE l.checkpoint = b.expected)

@@ -1,0 +1,1 @@
+UPDATE {ns}_flushes SET times = times + 1 WHERE slot = ?
