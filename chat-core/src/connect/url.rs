@@ -118,14 +118,17 @@ impl fmt::Debug for StoreUrl {
 
 const HIDDEN: &str = "***";
 
-/// Hides from the first colon behind `//` to the last `@`: a password may hold any sign that its
-/// writer forgot to encode, so what stands between is not looked into.
+/// Hides from the first colon behind the scheme and its slashes, of which some may be missing, to
+/// the last `@`: a password may hold any sign that its writer forgot to encode, so what stands
+/// between is not looked into.
 fn without_password(text: &str) -> String {
     let hide = || {
-        let (scheme, rest) = text.split_once("//")?;
+        let (scheme, rest) = text.split_once(':')?;
+        let slashes = rest.len() - rest.trim_start_matches('/').len();
+        let (slashes, rest) = rest.split_at_checked(slashes)?;
         let (user, host) = rest.rsplit_once('@')?;
         let (name, _) = user.split_once(':')?;
-        Some(format!("{scheme}//{name}:{HIDDEN}@{host}"))
+        Some(format!("{scheme}:{slashes}{name}:{HIDDEN}@{host}"))
     };
     hide().unwrap_or_else(|| text.to_owned())
 }
@@ -150,6 +153,10 @@ mod tests {
         for (text, expected) in [
             ("postgres://ann:hunter2@db:5432/chat", "postgres://ann:***@db:5432/chat"),
             ("redis://:hunter2@db", "redis://:***@db"),
+            ("postgres:ann:hunter2@db", "postgres:ann:***@db"),
+            ("postgres:/ann:hunter2@db/chat", "postgres:/ann:***@db/chat"),
+            ("postgres:///ann:hunter2@db/chat", "postgres:///ann:***@db/chat"),
+            ("postgres:ann:hunter2//@db", "postgres:ann:***@db"),
             ("redis://:hunter2@a,b,c/0?x=1", "redis://:***@a,b,c/0?x=1"),
             ("mysql://ann:hun?ter2@db/chat", "mysql://ann:***@db/chat"),
             ("mysql://ann:hunter2/@:@db/chat", "mysql://ann:***@db/chat"),

@@ -40,7 +40,9 @@
 //!   [`ChatError::InvalidToken`](crate::ChatError::InvalidToken);
 //! - where durable readers of the log have come. Positions mean nothing in the new house: let such
 //!   readers come to the end of the old one, and start them in the new one from its end, before
-//!   anybody writes there.
+//!   anybody writes there;
+//! - the events that durable readers have parked: drive or drop them in the old house. A reader that
+//!   starts in the new one knows nothing of them.
 //!
 //! # What the host must do
 //!

@@ -49,10 +49,11 @@ pub struct DurableConfig {
     /// An effect handler's place is saved after this many events, and whenever it has caught up.
     /// So many may be delivered again after a crash. Default 32.
     pub save_every: usize,
-    /// How often the source and the leases are looked at without being rung. Default 500 ms.
+    /// How often the source and the leases are looked at without being rung; at most a quarter of
+    /// a lease, which is renewed by that. Default 500 ms.
     pub poll_interval: Duration,
-    /// How long a member holds a partition without a sign of life, by the injected clock. Default
-    /// 15 s.
+    /// How long a member holds a partition without a sign of life, by the injected clock; at most a
+    /// day. Default 15 s.
     pub lease: Duration,
     /// How often a handler gets an event before it is parked. Default 8.
     pub max_attempts: u32,
@@ -86,13 +87,58 @@ impl Default for DurableConfig {
 }
 
 impl DurableConfig {
-    /// Zero would mean to work without a pause, or to take nothing.
+    /// Zero would mean to work without a pause, or to take nothing; too much, to lose what is held
+    /// in one's sleep, or to overflow a sum of times.
     pub(super) fn bounded(mut self) -> Self {
         self.batch_events = self.batch_events.clamp(1, PageLimit::MAX_EVENTS);
         self.save_every = self.save_every.max(1);
-        self.poll_interval = self.poll_interval.max(Duration::from_millis(1));
-        self.lease = self.lease.max(Duration::from_millis(1));
+        self.batch_bytes = self.batch_bytes.max(1);
+        self.lease = self.lease.clamp(4 * INSTANT, DAY);
+        self.poll_interval = self.poll_interval.clamp(INSTANT, self.lease / 4);
+        self.first_wait = self.first_wait.clamp(INSTANT, DAY);
+        self.longest_wait = self.longest_wait.clamp(INSTANT, DAY);
+        self.handler_timeout = self.handler_timeout.clamp(INSTANT, DAY);
         self.max_attempts = self.max_attempts.max(1);
         self
+    }
+}
+
+const INSTANT: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_asked_for_is_brought_into_bounds() {
+        let of = |time, count| DurableConfig {
+            batch_events: count,
+            batch_bytes: count,
+            save_every: count,
+            poll_interval: time,
+            lease: time,
+            max_attempts: u32::try_from(count.min(9)).unwrap(),
+            first_wait: time,
+            longest_wait: time,
+            handler_timeout: time,
+            max_parked: 0,
+        };
+        for wanted in [of(Duration::ZERO, 0), of(Duration::MAX, usize::MAX)] {
+            let config = wanted.bounded();
+            assert!((1..=PageLimit::MAX_EVENTS).contains(&config.batch_events), "{config:?}");
+            assert!(config.batch_bytes > 0 && config.save_every > 0 && config.max_attempts > 0);
+            assert!(config.poll_interval <= config.lease / 4 && config.lease <= DAY, "{config:?}");
+            for time in [
+                config.poll_interval,
+                config.first_wait,
+                config.longest_wait,
+                config.handler_timeout,
+            ] {
+                assert!((INSTANT..=DAY).contains(&time), "{config:?}");
+            }
+        }
+        let usual = DurableConfig::default();
+        assert_eq!(usual.clone().bounded(), usual);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
 use super::catalog::{self, Catalog};
 use super::config::OnNewEpoch;
@@ -47,15 +47,27 @@ impl Shards {
     }
 
     /// Waits for the end of one, and forgets it; for ever if there is none.
-    async fn ended(&mut self) {
+    async fn ended(&mut self, member: &Member) {
         match self.tasks.join_next_with_id().await {
-            Some(ended) => {
-                let ended = ended.map_or_else(|error| error.id(), |(task, ())| task);
-                self.unsure = true;
-                self.running.retain(|_, running| running.task != ended);
-            }
+            Some(ended) => self.forget(member, ended),
             None => std::future::pending().await,
         }
+    }
+
+    /// Forgets those that have ended.
+    fn reap(&mut self, member: &Member) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(member, ended);
+        }
+    }
+
+    fn forget(&mut self, member: &Member, ended: Result<(Id, ()), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            member.note_panic("the work on a partition");
+        }
+        let ended = ended.map_or_else(|error| error.id(), |(task, ())| task);
+        self.unsure = true;
+        self.running.retain(|_, running| running.task != ended);
     }
 
     fn stop(&self, id: ShardId) {
@@ -75,9 +87,10 @@ impl Shards {
 pub(super) async fn drive(member: Arc<Member>, mut stop: watch::Receiver<bool>) {
     let mut shards = Shards::default();
     let mut keeper = Keeper::default();
-    let mut rung = member.rung.subscribe();
+    let mut rung = member.orders_rung.subscribe();
     while !*stop.borrow() {
         rung.mark_unchanged();
+        shards.reap(&member);
         // A panic in an adapter must not end what all partitions hang on.
         let look = AssertUnwindSafe(look(&member, &mut shards, &mut keeper)).catch_unwind();
         let more = match look.await {
@@ -87,7 +100,10 @@ pub(super) async fn drive(member: Arc<Member>, mut stop: watch::Receiver<bool>) 
                 member.note_failure(&error, "the look at the members");
                 false
             }
-            Err(_panic) => false,
+            Err(_panic) => {
+                member.note_panic("the look at the members");
+                false
+            }
         };
         if more {
             continue;
@@ -95,7 +111,7 @@ pub(super) async fn drive(member: Arc<Member>, mut stop: watch::Receiver<bool>) 
         tokio::select! {
             _ = stop.changed() => {}
             _ = rung.changed() => {}
-            () = shards.ended() => {}
+            () = shards.ended(&member) => {}
             () = tokio::time::sleep(member.config.poll_interval) => {}
         }
     }
@@ -131,9 +147,9 @@ async fn look(
     }
     let mut more = false;
     let mut missing = part - mine.len();
-    let mut states = BTreeMap::new();
+    let (mut states, mut failed) = (BTreeMap::new(), None);
     if missing > 0 || rank == 0 || shards.unsure {
-        states = states_of(member, &wanted).await?;
+        (states, failed) = states_of(member, &wanted).await?;
     }
     // Members begin at different places, so that they do not ask for the same ones.
     let (behind, first) = wanted.split_at(wanted.len() * rank / live.len().max(1));
@@ -145,42 +161,50 @@ async fn look(
         if shards.running.contains_key(id) || !(orphan || wanted) {
             continue;
         }
-        let claimed = Lease::claim(&member.holder, view.clone()).await;
-        shards.unsure |= claimed.is_err();
-        if let Some(lease) = claimed? {
-            Counters::add(&member.counters.taken, 1);
-            shards.start(member, *id, lease);
-            missing = missing.saturating_sub(1);
+        match Lease::claim(&member.holder, view.clone()).await {
+            Ok(Some(lease)) => {
+                Counters::add(&member.counters.taken, 1);
+                shards.start(member, *id, lease);
+                missing = missing.saturating_sub(1);
+            }
+            Ok(None) => {}
+            // One that fails holds up no other.
+            Err(error) => failed = Some(error),
         }
     }
-    shards.unsure = false;
+    shards.unsure = failed.is_some();
     if rank == 0 {
         more |= set_up(member, &catalog, &states).await?;
         more |= keeper.tend(member, &catalog, &states).await?;
     }
-    Ok(more)
+    failed.map_or(Ok(more), Err)
 }
 
 /// Reads the catalog and the store's epoch, and shows them to the partitions at work here. The
 /// first of the members starts again if the store is another one and the host wants it so.
+///
+/// The epoch is read last: who was paused between the two must not take a catalog that another
+/// member has brought up to date back to an older store.
 async fn see(member: &Member, first: bool) -> Result<Catalog, StoreError> {
     let view = layout::catalog(&member.name)?;
-    let epoch = member.reader.store.info().await?.epoch;
     let (_, found) = catalog::load(&*member.views, &view).await?;
     let gone =
         || StoreError::Corrupt { place: format!("{view:?}"), what: "the catalog is gone".into() };
     let mut catalog = found.ok_or_else(gone)?;
+    let mut epoch = member.reader.store.info().await?.epoch;
     if let OnNewEpoch::Restart(start) = &member.on_new_epoch
         && first
         && catalog.epoch != epoch
     {
         let partitions = u32::try_from(catalog.starts.len()).unwrap_or(u32::MAX);
-        let starts = member.reader.resolve(start, partitions).await?;
+        let (of, starts) = member.reader.resolve(start, partitions).await?;
+        let (run, before) = (catalog.run, catalog.epoch);
         let restart = |catalog: &mut Catalog| {
-            if catalog.epoch != epoch {
-                catalog.restart(epoch, starts.clone());
+            if catalog.run == run && before != of {
+                catalog.restart(of, starts.clone());
             }
         };
+        epoch = of;
         catalog = catalog::update(&member.views, &view, restart).await?.ok_or_else(gone)?;
     }
     let shown = Arc::new(catalog.clone());

@@ -95,7 +95,7 @@ impl Keeper {
         if rebuild.reached < ROUNDS {
             rebuild.targets = heads(member, catalog).await?;
             // The shards find what is new by themselves; the next look is soon.
-            member.wake();
+            member.wake_all();
             return Ok(());
         }
         let view = layout::catalog(&member.name)?;

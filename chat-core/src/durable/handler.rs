@@ -27,7 +27,8 @@ pub trait Projection: Debug + Send + Sync + 'static {
     fn route(&self, event: &RecordedEvent) -> Result<Vec<Scope>, HandlerError>;
 
     /// Keys that [`project`](Self::project) will want to see, so that they are read for all views
-    /// of a batch in one round trip. Others may be read as well, each with a round trip.
+    /// of a batch in one round trip. Others may be read as well, each with a round trip. If it
+    /// panics, that is as if [`project`](Self::project) had.
     fn reads(&self, _scope: &Scope, _events: &[Arc<RecordedEvent>]) -> Vec<ViewKey> {
         Vec::new()
     }

@@ -56,6 +56,11 @@ pub(super) fn key(text: &str) -> Result<ViewKey, StoreError> {
     named(ViewKey::new(text))
 }
 
+/// The least key behind this one.
+pub(super) fn behind(last: &ViewKey) -> Result<ViewKey, StoreError> {
+    key(&format!("{last} "))
+}
+
 /// Sorts by position.
 pub(super) fn parked_key(
     position: u64,

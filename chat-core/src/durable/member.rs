@@ -38,8 +38,10 @@ pub(super) struct Member {
     pub(super) counters: Counters,
     /// What the last look at the store and at the catalog found.
     pub(super) seen: watch::Sender<Seen>,
-    /// Counts rings.
-    pub(super) rung: watch::Sender<u64>,
+    /// Counts rings of the source.
+    pub(super) source_rung: watch::Sender<u64>,
+    /// Counts rings of operators and other members.
+    pub(super) orders_rung: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +59,26 @@ impl Member {
         self.dice.between(most / 2, most)
     }
 
+    /// The wait after so many failures of the store in a row. A store that comes back is found
+    /// soon.
+    pub(super) fn store_wait(&self, failures: u32) -> Duration {
+        self.backoff(failures).min(LONGEST_STORE_WAIT).min(self.config.lease / 4)
+    }
+
+    /// The source has something new: the partitions look.
     pub(super) fn wake(&self) {
-        self.rung.send_modify(|rings| *rings = rings.wrapping_add(1));
+        ring_once(&self.source_rung);
+    }
+
+    /// Something else has changed: everybody looks.
+    pub(super) fn wake_all(&self) {
+        ring_once(&self.orders_rung);
+    }
+
+    /// A partition has found the store to be another incarnation.
+    pub(super) fn notice(&self, epoch: Epoch) {
+        self.seen.send_modify(|seen| seen.epoch = epoch);
+        self.wake_all();
     }
 
     /// Wakes the other members: partitions are free, or are to be shared anew.
@@ -68,11 +88,24 @@ impl Member {
         }
     }
 
+    /// A panic's message may hold anything, so it is not told.
+    pub(super) fn note_panic(&self, what: &'static str) {
+        Counters::add(&self.counters.panics, 1);
+        let subscription = self.name.as_str();
+        tracing::error!(subscription, what, "a panic; beginning anew");
+    }
+
     pub(super) fn note_failure(&self, error: &StoreError, what: &'static str) {
         Counters::add(&self.counters.failures, 1);
         let subscription = self.name.as_str();
         tracing::debug!(subscription, %error, what, "the store failed; trying again");
     }
+}
+
+const LONGEST_STORE_WAIT: Duration = Duration::from_secs(2);
+
+fn ring_once(bell: &watch::Sender<u64>) {
+    bell.send_modify(|rings| *rings = rings.wrapping_add(1));
 }
 
 /// Rings a topic; a lost ring is made up for by timers.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::name::{Generation, ShardId};
+use super::state::Halt;
 use crate::clock::Timestamp;
 use crate::id::{PartitionId, Position};
 
@@ -29,6 +30,8 @@ pub struct DurableMetrics {
     pub leases_released: u64,
     /// Times that the store or the views failed and the work was done again.
     pub store_failures: u64,
+    /// Times that an adapter panicked, and a partition or the look at the members began anew.
+    pub panics: u64,
     /// The partitions held by this member.
     pub partitions: Vec<PartitionLag>,
 }
@@ -48,6 +51,8 @@ pub struct PartitionLag {
     pub events: u64,
     /// The age of the oldest event that waits, by the clock of whoever wrote it.
     pub time: Duration,
+    /// Why it stands still, if it does. Then the lag is what was known before.
+    pub halt: Option<Halt>,
 }
 
 #[derive(Debug, Default)]
@@ -60,15 +65,17 @@ pub(super) struct Counters {
     pub(super) lost: AtomicU64,
     pub(super) released: AtomicU64,
     pub(super) failures: AtomicU64,
+    pub(super) panics: AtomicU64,
     gauges: Mutex<BTreeMap<ShardId, Gauge>>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Gauge {
     pub(super) position: u64,
     pub(super) head: u64,
     /// When the oldest waiting event was recorded.
     pub(super) oldest: Option<Timestamp>,
+    pub(super) halt: Option<Halt>,
 }
 
 impl Counters {
@@ -94,6 +101,7 @@ impl Counters {
             time: gauge.oldest.map_or(Duration::ZERO, |oldest| {
                 Duration::from_millis(now.0.saturating_sub(oldest.0))
             }),
+            halt: gauge.halt.clone(),
         });
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DurableMetrics {
@@ -105,6 +113,7 @@ impl Counters {
             leases_lost: load(&self.lost),
             leases_released: load(&self.released),
             store_failures: load(&self.failures),
+            panics: load(&self.panics),
             partitions: partitions.collect(),
         }
     }

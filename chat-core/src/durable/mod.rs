@@ -28,9 +28,10 @@
 //!    same write as the place behind it, with its reason; it is counted, listed, driven again or
 //!    dropped by an [`Operator`]. Driven into a view, it enters it once, behind later events. When
 //!    too many are parked, the partition stands still and says so ([`Halt`]).
-//! 7. **One partition's trouble is its own.** An event, a row or a state that cannot be read stops
-//!    its partition visibly; the others go on.
-//! 8. **Another incarnation of the store** is noticed, and never read on from an old place.
+//! 7. **One partition's trouble is its own.** An event, a row or a state that cannot be read, and a
+//!    store that refuses a write for good, stop their partition visibly; the others go on.
+//! 8. **Another incarnation of the store** is noticed, and no event of it is handled from an old
+//!    place.
 //! 9. **A rebuild** fills a new generation beside the live one. Readers are switched by one write when
 //!    it has caught up; the old one is cleared in small steps.
 //! 10. **Bounded.** Batches, retries, parked events and waits have bounds ([`DurableConfig`]).
@@ -38,8 +39,9 @@
 //!
 //! # Latency and cost
 //! A ring of the bus wakes every member at once, a timer at worst. A batch costs one read of the
-//! source and one write of the place; a projection adds one read and one write for all its views. An
-//! idle partition costs one read at each poll, and one write for each third of a lease.
+//! source, one look at its incarnation and one write of the place; a projection adds one read and
+//! one write for all its views. An idle partition costs one read at each poll, and one write for
+//! each third of a lease.
 //!
 //! # Clocks
 //! Leases are timed by the injected clock. Clocks that differ by more than the lease make partitions
@@ -67,7 +69,9 @@ mod refusal;
 mod shard;
 mod state;
 mod states;
+mod status;
 mod subscription;
+mod taking;
 mod views;
 
 pub use config::{DurableConfig, OnNewEpoch, Source, Start};
@@ -77,7 +81,8 @@ pub use handler::{Delivery, EventHandler, Projection};
 pub use live::{LiveViews, ProjectedViews};
 pub use metrics::{DurableMetrics, PartitionLag};
 pub use name::{Generation, SubscriptionName};
-pub use operator::{Operator, ParkedPage, PartitionStatus, SubscriptionStatus};
+pub use operator::{Operator, ParkedPage};
 pub use refusal::HandlerError;
 pub use state::{Halt, ParkedEvent, ParkedState};
+pub use status::{PartitionStatus, SubscriptionStatus};
 pub use subscription::{DurableBuilder, DurableSubscription, ring_log};

@@ -1,7 +1,6 @@
-//! What an operator sees of a subscription, and can do.
+//! What an operator can do with a subscription.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::catalog::{self, Catalog, Work};
 use super::config::Start;
@@ -9,15 +8,14 @@ use super::error::DurableError;
 use super::layout::{self, ASKED, STATE, key};
 use super::lease;
 use super::member::ring;
-use super::members;
 use super::name::{Generation, ShardId, SubscriptionName};
 use super::reader::Reader;
-use super::state::{Halt, ParkedEvent, ParkedRecord, Wish, put, read};
+use super::state::{ParkedEvent, ParkedRecord, ShardState, Wish, put, read};
 use super::views;
-use crate::clock::{Clock, Timestamp};
-use crate::id::{PartitionId, Position, ViewKey};
+use crate::clock::Clock;
+use crate::id::{Checkpoint, PartitionId, Position, ViewKey};
 use crate::ports::{
-    Direction, EventBus, EventStore, KeyRange, PageLimit, StoreError, ViewPage, ViewStore,
+    Direction, EventBus, EventStore, KeyRange, StoreError, ViewId, ViewPage, ViewStore,
 };
 
 /// Looks at a subscription and gives orders, from any process; the members carry them out.
@@ -26,51 +24,13 @@ use crate::ports::{
 /// Dropping any call leaves its order given or not given; giving it twice does no harm.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    name: SubscriptionName,
-    store: Arc<dyn EventStore>,
-    views: Arc<dyn ViewStore>,
+    pub(super) name: SubscriptionName,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) views: Arc<dyn ViewStore>,
     bus: Option<Arc<dyn EventBus>>,
-    clock: Arc<dyn Clock>,
-}
-
-/// A subscription, over all its members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscriptionStatus {
-    /// The generation that readers read.
-    pub live: Generation,
-    /// The generation that is built beside it.
-    pub building: Option<Generation>,
-    /// Generations that are being cleared.
-    pub retiring: Vec<Generation>,
-    /// The members whose time has not run out.
-    pub members: Vec<String>,
-    /// Each partition of the live and of the built generation.
-    pub partitions: Vec<PartitionStatus>,
-}
-
-/// One partition of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PartitionStatus {
-    /// The generation.
-    pub generation: Generation,
-    /// The partition.
-    pub partition: PartitionId,
-    /// Everything up to here is done or parked.
-    pub position: Position,
-    /// Events that wait: exact for a stream, at most so many for the log. Zero at the end.
-    pub lag_events: u64,
-    /// The age of the oldest event that waits.
-    pub lag_time: Duration,
-    /// The member that works on it.
-    pub owner: Option<String>,
-    /// The fencing token: it rises with each change of the owner.
-    pub token: u64,
-    /// Events parked.
-    pub parked: u32,
-    /// Why it stands still, if it does.
-    pub halt: Option<Halt>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The live one, unless another is named.
+    generation: Option<Generation>,
 }
 
 /// A page of parked events.
@@ -85,9 +45,6 @@ pub struct ParkedPage {
 /// Orders that are given in one write.
 const PAGE: usize = 200;
 const ATTEMPTS: u32 = 64;
-/// How often it is looked how far the members are.
-const PACE: Duration = Duration::from_millis(20);
-
 impl Operator {
     pub(super) fn new(
         name: SubscriptionName,
@@ -96,113 +53,31 @@ impl Operator {
         bus: Option<Arc<dyn EventBus>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { name, store, views, bus, clock }
+        Self { name, store, views, bus, clock, generation: None }
     }
 
-    /// How the subscription stands. Each partition is one look; the whole is not.
+    /// The same operator, to look at this generation and give it orders: one that is being built
+    /// can be waited for, helped over what it cannot read, and its parked events be driven. Without
+    /// this, the live generation is meant.
+    #[must_use]
+    pub fn of_generation(mut self, generation: Generation) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+
+    /// The parked events of a partition, after the place where the page before ended; at most
+    /// `limit` (1 to 1,000).
     ///
     /// # Errors
-    /// [`DurableError::Unknown`], [`DurableError::Store`].
-    ///
-    /// # Cost
-    /// Two reads for each partition.
-    pub async fn status(&self) -> Result<SubscriptionStatus, DurableError> {
-        let catalog = self.catalog().await?;
-        let (_, known) = members::read_all(&*self.views, &layout::members(&self.name)?).await?;
-        let now = self.clock.now();
-        let live = known.into_iter().filter(|(_, until)| *until > now).map(|(name, _)| name);
-        let mut partitions = Vec::new();
-        for id in catalog.shards() {
-            partitions.extend(self.partition(&catalog, id, now).await?);
-        }
-        Ok(SubscriptionStatus {
-            live: catalog.live,
-            building: catalog.building,
-            retiring: catalog.retiring.iter().map(|retired| retired.generation).collect(),
-            members: live.collect(),
-            partitions,
-        })
-    }
-
-    /// Completes when the live generation has taken or parked everything that the source holds
-    /// now. Never, if nobody works on it or a partition stands still.
-    ///
-    /// # Errors
-    /// [`DurableError::Unknown`], [`DurableError::Store`].
-    ///
-    /// # Cost
-    /// A read for each partition, and one more for each that is behind, again and again.
-    pub async fn caught_up(&self) -> Result<(), DurableError> {
-        let catalog = self.catalog().await?;
-        let reader = self.reader(&catalog);
-        for partition in catalog.partitions() {
-            let head = reader.head(partition).await?;
-            loop {
-                let generation = self.catalog().await?.live;
-                let view = layout::shard(&self.name, ShardId { generation, partition })?;
-                let (_, state) = lease::load(&*self.views, &view).await?;
-                let position = state.map_or(0, |state| state.position);
-                // Behind the last event there may be numbers without one.
-                if position >= head
-                    || reader
-                        .page(partition, position, PageLimit::events(1))
-                        .await?
-                        .events
-                        .is_empty()
-                {
-                    break;
-                }
-                tokio::time::sleep(PACE).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn partition(
-        &self,
-        catalog: &Catalog,
-        id: ShardId,
-        now: Timestamp,
-    ) -> Result<Option<PartitionStatus>, DurableError> {
-        let view = layout::shard(&self.name, id)?;
-        let (_, Some(state)) = lease::load(&*self.views, &view).await? else { return Ok(None) };
-        let reader = self.reader(catalog);
-        let limit = PageLimit::events(1);
-        let (waiting, oldest) = match reader.page(id.partition, state.position, limit).await {
-            Ok(page) => match page.events.first() {
-                Some(first) => (page.head - state.position, Some(first.event.recorded_at)),
-                None => (0, None),
-            },
-            // What cannot be read waits as well.
-            Err(StoreError::Corrupt { .. }) => (1, None),
-            Err(error) => return Err(error.into()),
-        };
-        let age = oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0));
-        Ok(Some(PartitionStatus {
-            generation: id.generation,
-            partition: id.partition,
-            position: Position(state.position),
-            lag_events: waiting,
-            lag_time: Duration::from_millis(age),
-            owner: state.owner,
-            token: state.token,
-            parked: state.parked,
-            halt: state.halt,
-        }))
-    }
-
-    /// The parked events of a partition of the live generation, after the place where the page
-    /// before ended; at most `limit` (1 to 1,000).
-    ///
-    /// # Errors
-    /// [`DurableError::Unknown`], [`DurableError::Store`].
+    /// [`DurableError::Invalid`] if there is no such generation; [`DurableError::Unknown`],
+    /// [`DurableError::Store`].
     pub async fn parked(
         &self,
         partition: PartitionId,
         after: Option<&ViewKey>,
         limit: usize,
     ) -> Result<ParkedPage, DurableError> {
-        let generation = self.catalog().await?.live;
+        let generation = self.meant(&self.catalog().await?)?;
         let (page, records) = self.records(ShardId { generation, partition }, after, limit).await?;
         let last = records.last().map(|(key, _)| key.clone());
         let shown = records.into_iter().map(|(_, record)| record.shown(generation, partition));
@@ -230,9 +105,9 @@ impl Operator {
     /// they are.
     ///
     /// # Errors
-    /// [`DurableError::Unknown`], [`DurableError::Store`].
+    /// As [`parked`](Self::parked).
     pub async fn drive_all(&self, partition: PartitionId) -> Result<u64, DurableError> {
-        let generation = self.catalog().await?.live;
+        let generation = self.meant(&self.catalog().await?)?;
         let id = ShardId { generation, partition };
         let (mut after, mut count) = (None, 0);
         loop {
@@ -255,6 +130,10 @@ impl Operator {
     /// # Errors
     /// [`DurableError::Invalid`] if it is no projection; [`DurableError::Unknown`],
     /// [`DurableError::Store`].
+    ///
+    /// # Cost
+    /// The whole source is read again. Of each view of the old generation an empty one is left for
+    /// ever, with its checkpoint alone: it is what refuses a writer that was paused.
     pub async fn rebuild(&self) -> Result<Generation, DurableError> {
         let built = self.change(|catalog| {
             if catalog.building.is_none() {
@@ -281,9 +160,8 @@ impl Operator {
     /// [`DurableError::Unknown`], [`DurableError::Store`].
     pub async fn restart(&self, start: Start) -> Result<(), DurableError> {
         let catalog = self.catalog().await?;
-        let epoch = self.store.info().await?.epoch;
         let partitions = u32::try_from(catalog.starts.len()).unwrap_or(u32::MAX);
-        let starts = self.reader(&catalog).resolve(&start, partitions).await?;
+        let (epoch, starts) = self.reader(&catalog).resolve(&start, partitions).await?;
         let run = catalog.run;
         let view = layout::catalog(&self.name)?;
         let restart = |catalog: &mut Catalog| {
@@ -295,28 +173,41 @@ impl Operator {
         self.tell().await
     }
 
-    /// Lets a partition of the live generation go on after this place, for example behind an event
-    /// that cannot be read. What is between is not taken. Whoever works on the partition loses it.
+    /// Lets a partition go on after this place, for example behind an event that cannot be read.
+    /// What is between is not taken. Whoever works on the partition loses it. A partition whose own
+    /// state cannot be read gets a new one.
     ///
     /// # Errors
-    /// [`DurableError::Invalid`] if it would go back; [`DurableError::Unknown`],
-    /// [`DurableError::Store`].
+    /// [`DurableError::Invalid`] if it would go back, or beyond the end of the source;
+    /// [`DurableError::Unknown`], [`DurableError::Store`].
     pub async fn skip_to(
         &self,
         partition: PartitionId,
         position: Position,
     ) -> Result<(), DurableError> {
-        let generation = self.catalog().await?.live;
+        let catalog = self.catalog().await?;
+        let generation = self.meant(&catalog)?;
         let view = layout::shard(&self.name, ShardId { generation, partition })?;
+        if position.0 > self.reader(&catalog).head(partition).await? {
+            return Err(invalid("the source does not go so far"));
+        }
         for _ in 0..ATTEMPTS {
-            let (checkpoint, state) = lease::load(&*self.views, &view).await?;
-            let mut state = state.ok_or(DurableError::Unknown)?;
-            if state.position == position.0 {
+            let (checkpoint, known) = match lease::load(&*self.views, &view).await {
+                Ok((checkpoint, state)) => (checkpoint, Some(state.ok_or(DurableError::Unknown)?)),
+                Err(StoreError::Corrupt { .. }) => (Checkpoint::ZERO, None),
+                Err(error) => return Err(error.into()),
+            };
+            let place = known.as_ref().map(|state| state.position);
+            if place == Some(position.0) {
                 return self.tell().await;
             }
-            if state.position > position.0 {
+            if place.is_some_and(|place| place > position.0) {
                 return Err(invalid("the partition has come further; use `restart` to go back"));
             }
+            let (checkpoint, mut state) = match known {
+                Some(state) => (checkpoint, state),
+                None => self.state_anew(&catalog, &view).await?,
+            };
             state.token += 1;
             (state.position, state.owner) = (position.0, None);
             (state.in_flight, state.halt) = (None, None);
@@ -330,12 +221,41 @@ impl Operator {
         Err(views::contended().into())
     }
 
-    async fn catalog(&self) -> Result<Catalog, DurableError> {
+    /// A state to be written over one that cannot be read.
+    async fn state_anew(
+        &self,
+        catalog: &Catalog,
+        view: &ViewId,
+    ) -> Result<(Checkpoint, ShardState), DurableError> {
+        let (mut range, mut parked) = (layout::parked_range()?, 0);
+        loop {
+            let page = self.views.scan(view, &range, Direction::Forward, PAGE).await?;
+            parked += u32::try_from(page.entries.len()).unwrap_or(u32::MAX);
+            if let (Some((last, _)), false) = (page.entries.last(), page.finished) {
+                range.start = Some(layout::behind(last)?);
+                continue;
+            }
+            let mut state = ShardState::fresh(catalog.epoch, catalog.run, 0);
+            state.parked = parked;
+            // Each owner's token was a batch of this view, so none of them was as high.
+            (state.token, state.seq) = (page.checkpoint.0, page.checkpoint.0);
+            return Ok((page.checkpoint, state));
+        }
+    }
+
+    pub(super) async fn catalog(&self) -> Result<Catalog, DurableError> {
         let (_, found) = catalog::load(&*self.views, &layout::catalog(&self.name)?).await?;
         found.ok_or(DurableError::Unknown)
     }
 
-    fn reader(&self, catalog: &Catalog) -> Reader {
+    /// The generation that this operator is for.
+    pub(super) fn meant(&self, catalog: &Catalog) -> Result<Generation, DurableError> {
+        let generation = self.generation.unwrap_or(catalog.live);
+        let known = generation == catalog.live || Some(generation) == catalog.building;
+        if known { Ok(generation) } else { Err(invalid("there is no such generation")) }
+    }
+
+    pub(super) fn reader(&self, catalog: &Catalog) -> Reader {
         Reader { store: Arc::clone(&self.store), source: catalog.source.clone() }
     }
 
@@ -357,8 +277,7 @@ impl Operator {
     ) -> Result<(ViewPage, Vec<(ViewKey, ParkedRecord)>), DurableError> {
         let view = layout::shard(&self.name, id)?;
         let all = layout::parked_range()?;
-        // The least key behind the last one.
-        let start = after.map(|last| key(&format!("{last} "))).transpose()?.or(all.start);
+        let start = after.map(layout::behind).transpose()?.or(all.start);
         let range = KeyRange { start, end: all.end };
         let page = self.views.scan(&view, &range, Direction::Forward, limit).await?;
         let mut records = Vec::new();

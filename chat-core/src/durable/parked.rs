@@ -1,7 +1,7 @@
 //! Events that a handler did not take: put aside in one write with the position behind them, driven
 //! again or dropped when an operator asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::handler::Delivery;
@@ -26,7 +26,7 @@ enum Driven {
     /// The handler does not take it still.
     Refused(String),
     /// It turned out to be one entry for each of these views.
-    Split(Vec<Scope>),
+    Split(BTreeSet<Scope>),
 }
 
 impl Shard {
@@ -40,6 +40,7 @@ impl Shard {
         let (place, limit) = (self.member.reader.place(event), self.member.config.max_parked);
         let many = u32::try_from(failed.len()).unwrap_or(u32::MAX);
         if self.lease.state().parked.saturating_add(many) > limit {
+            self.full = Some(self.lease.state().parked);
             self.halt(Halt::TooManyParked { limit }).await?;
             return Ok(Next::Stands);
         }
@@ -86,6 +87,7 @@ impl Shard {
         self.lease.write(change, &ops).await?;
         Counters::add(&self.member.counters.parked, ops.len() as u64);
         self.passed(1);
+        self.handed = self.handed.saturating_sub(1);
         Ok(Next::Passed(1))
     }
 
@@ -106,22 +108,17 @@ impl Shard {
             let page = self.parked(&range).await?;
             let Some((last, _)) = page.last().cloned() else { return Ok(()) };
             for (key, record) in page {
-                let done = match record.wish {
-                    None => Ok(()),
-                    Some(Wish::Drop) => self.forget(key, &record).await,
-                    Some(Wish::Drive) => self.drive(key, record).await,
-                };
-                if let Err(interrupt) = done {
-                    self.lease.ask();
-                    return Err(interrupt);
+                match record.wish {
+                    None => {}
+                    Some(Wish::Drop) => self.forget(key, &record).await?,
+                    Some(Wish::Drive) => self.drive(key, record).await?,
                 }
                 if self.is_stopping() {
                     self.lease.ask();
                     return Ok(());
                 }
             }
-            // The least key behind the last one.
-            range = KeyRange { start: Some(key(&format!("{last} "))?), ..range };
+            range = KeyRange { start: Some(layout::behind(&last)?), ..range };
         }
     }
 
@@ -192,6 +189,13 @@ impl Shard {
         }
     }
 
+    /// Whether so many may be parked in place of one.
+    fn has_room_for(&self, many: usize) -> bool {
+        let others = self.lease.state().parked.saturating_sub(1);
+        let many = u32::try_from(many).unwrap_or(u32::MAX);
+        many <= 1 || others.saturating_add(many) <= self.member.config.max_parked
+    }
+
     async fn give(
         &mut self,
         record: &ParkedRecord,
@@ -212,6 +216,10 @@ impl Shard {
                 self.lease.keep(work).await?.map_or_else(refused, |()| Ok(Driven::Taken))
             }
             (Job::Projection(projector), Some(scope)) => {
+                if projector.reader.place(&event) != place {
+                    // A view waits for places, which mean nothing in another incarnation.
+                    return Ok(Driven::Refused("the event has another place in the source".into()));
+                }
                 // The view knows whether it waits for the event: one that was driven just before
                 // a crash is not taken twice.
                 let routed = BTreeMap::from([(scope.clone(), vec![event])]);
@@ -220,6 +228,11 @@ impl Shard {
             }
             (Job::Projection(projector), None) => match projector.route(&event) {
                 Err(error) => refused(error),
+                Ok(scopes) if !self.has_room_for(scopes.len()) => {
+                    let many = scopes.len();
+                    let reason = format!("{many} views want it, and so many cannot be parked");
+                    Ok(Driven::Refused(reason))
+                }
                 Ok(scopes) => {
                     for scope in &scopes {
                         projector.want(&mut self.lease, scope, place).await?;

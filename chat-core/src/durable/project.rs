@@ -1,7 +1,7 @@
 //! Brings events into views, each once: what a view has taken stands in the view, in the same
 //! batch as what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -73,10 +73,7 @@ impl Projector {
             match self.route(event) {
                 Ok(scopes) => {
                     for scope in scopes {
-                        let events = routed.entry(scope).or_default();
-                        if events.last().is_none_or(|last| !Arc::ptr_eq(last, event)) {
-                            events.push(Arc::clone(event));
-                        }
+                        routed.entry(scope).or_default().push(Arc::clone(event));
                     }
                 }
                 Err(error) => return Ok(vec![Failure::whole(error)]),
@@ -85,10 +82,21 @@ impl Projector {
         self.apply(lease, routed).await
     }
 
-    /// The scopes of an event.
-    pub(super) fn route(&self, event: &RecordedEvent) -> Result<Vec<Scope>, HandlerError> {
+    /// The scopes of an event, each once.
+    pub(super) fn route(&self, event: &RecordedEvent) -> Result<BTreeSet<Scope>, HandlerError> {
         let route = || self.projection.route(event);
-        std::panic::catch_unwind(AssertUnwindSafe(route)).unwrap_or_else(panicked)
+        let scopes = std::panic::catch_unwind(AssertUnwindSafe(route)).unwrap_or_else(panicked)?;
+        Ok(scopes.into_iter().collect())
+    }
+
+    /// What a projection wants to see of a view.
+    fn wishes(
+        &self,
+        scope: &Scope,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<Vec<ViewKey>, HandlerError> {
+        let reads = || Ok(self.projection.reads(scope, events));
+        std::panic::catch_unwind(AssertUnwindSafe(reads)).unwrap_or_else(panicked)
     }
 
     /// Gives events to views that have not taken them.
@@ -123,7 +131,14 @@ impl Projector {
         routed: Routed,
         failures: &mut Vec<Failure>,
     ) -> Result<Routed, Interrupt> {
-        let found = self.read(&routed).await?;
+        let mut wanted = Vec::new();
+        for (scope, events) in &routed {
+            match self.wishes(scope, events) {
+                Ok(keys) => wanted.push((scope.clone(), keys)),
+                Err(error) => failures.push(Failure { scope: Some(scope.clone()), error }),
+            }
+        }
+        let found = self.read(wanted).await?;
         self.admit(lease, &found).await?;
         let mut batches = Vec::new();
         let mut moved = Routed::new();
@@ -165,26 +180,35 @@ impl Projector {
                     let events = routed.get(&scope).cloned().unwrap_or_default();
                     moved.insert(scope, events);
                 }
-                Err(error) => failed = Some(views::store_error(error)),
+                Err(error) => {
+                    let error = views::store_error(error);
+                    if views::is_refusal(&error) {
+                        // What this view is to hold, no try will bring into it.
+                        failures.push(Failure { scope: Some(scope), error: error.into() });
+                    } else {
+                        failed = Some(error);
+                    }
+                }
             }
         }
         failed.map_or(Ok(moved), |error| Err(error.into()))
     }
 
-    async fn read(&self, routed: &Routed) -> Result<Vec<View>, StoreError> {
-        let mut wanted = Vec::new();
-        for (scope, events) in routed {
-            let view = layout::target(&self.name, self.id, scope.clone())?;
-            wanted.push((scope, view, self.projection.reads(scope, events)));
+    /// Some keys of the views of some scopes, and how far they have come.
+    async fn read(&self, wanted: Vec<(Scope, Vec<ViewKey>)>) -> Result<Vec<View>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
         }
         let mut gets = Vec::new();
-        for (_, view, keys) in &wanted {
+        for (scope, keys) in &wanted {
+            let view = layout::target(&self.name, self.id, scope.clone())?;
             let keys = std::iter::once(key(PROGRESS)?).chain(keys.iter().cloned()).collect();
-            gets.push(ViewGet { view: view.clone(), keys });
+            gets.push(ViewGet { view, keys });
         }
         let values = self.views.get(&gets).await?;
-        let views = wanted.into_iter().zip(values).map(|((scope, view, keys), values)| View {
-            scope: scope.clone(),
+        let views = wanted.into_iter().zip(gets).zip(values);
+        let views = views.map(|(((scope, keys), ViewGet { view, .. }), values)| View {
+            scope,
             view,
             values,
             keys,
@@ -269,8 +293,7 @@ impl Projector {
         change: impl Fn(&mut Progress) -> bool,
     ) -> Result<Skip, Interrupt> {
         for _ in 0..ATTEMPTS {
-            let routed = Routed::from([(scope.clone(), Vec::new())]);
-            let found = self.read(&routed).await?;
+            let found = self.read(vec![(scope.clone(), Vec::new())]).await?;
             self.admit(lease, &found).await?;
             let View { view, values, .. } =
                 found.into_iter().next().ok_or_else(views::no_answer)?;

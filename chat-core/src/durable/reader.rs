@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Source, Start};
 use crate::event::RecordedEvent;
-use crate::id::{PartitionId, Position, StreamId, Version};
+use crate::id::{Epoch, PartitionId, Position, StreamId, Version};
 use crate::ports::{Direction, EventStore, PageLimit, StoreError};
 
 /// Events behind a place, and the end as it is now.
@@ -19,6 +19,9 @@ pub(super) struct Reader {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) source: Source,
 }
+
+/// How often it is looked again what a start means, while the store becomes another one.
+const ATTEMPTS: u32 = 8;
 
 impl Reader {
     pub(super) async fn page(
@@ -51,8 +54,11 @@ impl Reader {
     /// The end of a partition as it is now.
     pub(super) async fn head(&self, partition: PartitionId) -> Result<u64, StoreError> {
         match &self.source {
-            // One event is read for it: what lies behind the end, a store need not look at.
-            Source::Log => Ok(self.page(partition, 0, PageLimit::events(1)).await?.head),
+            // Nothing lies behind the greatest position, so no event is read that may be broken.
+            Source::Log => {
+                let last = Position::MAX;
+                Ok(self.store.read_log(partition, last, PageLimit::events(1)).await?.head.0)
+            }
             Source::Stream(stream) => {
                 let heads = self.store.heads(std::slice::from_ref(stream)).await?;
                 Ok(heads.first().copied().unwrap_or_default().0)
@@ -76,12 +82,25 @@ impl Reader {
         }
     }
 
-    /// The places that a start means now, one for each partition.
+    /// The places that a start means now, one for each partition, and the store's incarnation that
+    /// they are of.
     pub(super) async fn resolve(
         &self,
         start: &Start,
         partitions: u32,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<(Epoch, Vec<u64>), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let epoch = self.store.info().await?.epoch;
+            let places = self.places(start, partitions).await?;
+            if self.store.info().await?.epoch == epoch {
+                return Ok((epoch, places));
+            }
+        }
+        let what = "the store kept becoming another incarnation".into();
+        Err(StoreError::Unavailable { what, source: None })
+    }
+
+    async fn places(&self, start: &Start, partitions: u32) -> Result<Vec<u64>, StoreError> {
         let mut places = Vec::new();
         for partition in (0..partitions).map(PartitionId) {
             places.push(match start {

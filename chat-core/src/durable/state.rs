@@ -88,6 +88,33 @@ pub enum Halt {
         /// What the store says.
         what: String,
     },
+    /// The store or the views do not do what is needed, and not for a moment only: there is no
+    /// room left, they may not be written, or they cannot be reached by who looks. Tried again
+    /// every few moments.
+    Store {
+        /// What they say.
+        what: String,
+    },
+}
+
+impl Halt {
+    pub(super) fn of(error: &StoreError) -> Self {
+        let what = error.to_string();
+        match error {
+            StoreError::Corrupt { .. } => Self::Corrupt { what },
+            StoreError::Conflict { .. }
+            | StoreError::IdReused { .. }
+            | StoreError::CrossPartition { .. }
+            | StoreError::Invalid { .. }
+            | StoreError::Unavailable { .. }
+            | StoreError::OutcomeUnknown { .. }
+            | StoreError::StorageFull { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Closed
+            | StoreError::Bug { .. } => Self::Store { what },
+        }
+    }
 }
 
 /// How far a projected view has come: stands in the view itself, in each batch.

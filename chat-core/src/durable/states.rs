@@ -15,9 +15,13 @@ use crate::ports::{StoreError, ViewId};
 /// The views of partitions with what stands in them.
 pub(super) type States = BTreeMap<ShardId, (ViewId, Checkpoint, Option<ShardState>)>;
 
-/// The states of partitions, as far as they can be read: a broken one holds up no other.
-pub(super) async fn states_of(member: &Member, wanted: &[ShardId]) -> Result<States, StoreError> {
-    let mut states = States::new();
+/// The states of partitions, as far as they can be read: a broken one holds up no other. Beside
+/// them, an error of the store with one of those that are missing.
+pub(super) async fn states_of(
+    member: &Member,
+    wanted: &[ShardId],
+) -> Result<(States, Option<StoreError>), StoreError> {
+    let (mut states, mut failed) = (States::new(), None);
     for id in wanted {
         let view = layout::shard(&member.name, *id)?;
         match lease::load(&*member.views, &view).await {
@@ -30,10 +34,10 @@ pub(super) async fn states_of(member: &Member, wanted: &[ShardId]) -> Result<Sta
                     "the state of a partition cannot be read"
                 );
             }
-            Err(error) => return Err(error),
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(states)
+    Ok((states, failed))
 }
 
 /// Makes the states of generations that are new. True if there were any.
@@ -42,20 +46,23 @@ pub(super) async fn set_up(
     catalog: &Catalog,
     states: &States,
 ) -> Result<bool, StoreError> {
-    let mut any = false;
+    let (mut any, mut failed) = (false, None);
     for (id, (view, checkpoint, state)) in states {
         if state.is_none() {
-            begin(member, catalog, *id, view, *checkpoint).await?;
-            any = true;
+            match begin(member, catalog, *id, view, *checkpoint).await {
+                Ok(()) => any = true,
+                Err(error) => failed = Some(error),
+            }
         }
     }
-    Ok(any)
+    failed.map_or(Ok(any), Err)
 }
 
 /// Makes the states of every partition, unless they are there.
 pub(super) async fn begin_all(member: &Member, catalog: &Catalog) -> Result<(), StoreError> {
-    let states = states_of(member, &catalog.shards()).await?;
-    set_up(member, catalog, &states).await.map(drop)
+    let (states, failed) = states_of(member, &catalog.shards()).await?;
+    set_up(member, catalog, &states).await?;
+    failed.map_or(Ok(()), Err)
 }
 
 async fn begin(

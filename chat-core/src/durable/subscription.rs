@@ -214,8 +214,8 @@ impl DurableBuilder {
             Some(found) => found,
             None => {
                 let partitions = reader.partitions(info.partitions);
-                let starts = reader.resolve(&self.start, partitions).await?;
-                let new = Catalog::new(work, reader.source.clone(), info.epoch, starts);
+                let (epoch, starts) = reader.resolve(&self.start, partitions).await?;
+                let new = Catalog::new(work, reader.source.clone(), epoch, starts);
                 catalog::ensure(&*self.views, &view, &new).await?
             }
         };
@@ -247,7 +247,8 @@ impl DurableBuilder {
             dice: Dice::new(seed),
             counters: Counters::default(),
             seen: watch::Sender::new(seen),
-            rung: watch::Sender::new(0),
+            source_rung: watch::Sender::new(0),
+            orders_rung: watch::Sender::new(0),
         });
         states::begin_all(&member, &catalog).await?;
         let (stop, stopped) = watch::channel(false);
@@ -261,9 +262,11 @@ impl DurableBuilder {
 async fn run(member: Arc<Member>, stop: watch::Receiver<bool>) {
     let mut ears = JoinSet::new();
     if let Some(bus) = &member.bus {
-        let own = layout::topic(&member.name).ok();
-        for topic in [own, log_topic()].into_iter().flatten() {
-            ears.spawn(listen(Arc::clone(&member), Arc::clone(bus), topic));
+        // Each append rings; only the partitions look then, not what goes round the members.
+        let orders = layout::topic(&member.name).ok().map(|topic| (topic, Wakes::All));
+        let source = log_topic().map(|topic| (topic, Wakes::Partitions));
+        for (topic, wakes) in orders.into_iter().chain(source) {
+            ears.spawn(listen(Arc::clone(&member), Arc::clone(bus), topic, wakes));
         }
     }
     // The others make room.
@@ -272,15 +275,26 @@ async fn run(member: Arc<Member>, stop: watch::Receiver<bool>) {
     ears.shutdown().await;
 }
 
+/// Whom a ring wakes.
+#[derive(Debug, Clone, Copy)]
+enum Wakes {
+    Partitions,
+    All,
+}
+
 /// Hears rings until it is dropped.
-async fn listen(member: Arc<Member>, bus: Arc<dyn EventBus>, topic: Topic) {
+async fn listen(member: Arc<Member>, bus: Arc<dyn EventBus>, topic: Topic, wakes: Wakes) {
+    let wake = || match wakes {
+        Wakes::Partitions => member.wake(),
+        Wakes::All => member.wake_all(),
+    };
     loop {
         if let Ok(mut rings) = bus.subscribe(&topic).await {
             // What was rung before the subscription stood is found now.
-            member.wake();
+            wake();
             while let Some(item) = rings.next().await {
                 match item {
-                    BusItem::Signal(_) | BusItem::Missed => member.wake(),
+                    BusItem::Signal(_) | BusItem::Missed => wake(),
                 }
             }
         }

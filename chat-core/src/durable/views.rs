@@ -40,6 +40,25 @@ pub(super) fn look_again(error: &ViewError) -> bool {
     }
 }
 
+/// Whether the store took offence at what was to be written, and not at its own state: then it
+/// refuses it for good, and may take something else.
+pub(super) fn is_refusal(error: &StoreError) -> bool {
+    match error {
+        StoreError::Conflict { .. }
+        | StoreError::IdReused { .. }
+        | StoreError::CrossPartition { .. }
+        | StoreError::Invalid { .. }
+        | StoreError::Bug { .. } => true,
+        StoreError::Unavailable { .. }
+        | StoreError::OutcomeUnknown { .. }
+        | StoreError::StorageFull { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::NewerSchema { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Closed => false,
+    }
+}
+
 /// The store's error in a refusal that a reading did not settle.
 pub(super) fn store_error(error: ViewError) -> StoreError {
     match error {

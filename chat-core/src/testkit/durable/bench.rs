@@ -140,6 +140,12 @@ impl Bench {
         .await;
     }
 
+    /// Whether an operator is told that all is done, given a moment: for what must never be so.
+    pub(super) async fn claims_to_be_done(&self) -> bool {
+        let operator = self.operator();
+        tokio::time::timeout(Duration::from_millis(50), operator.caught_up()).await.is_ok()
+    }
+
     /// Waits for something to become true.
     pub(super) async fn until<F: Future<Output = bool>>(&self, what: &str, is: impl Fn() -> F) {
         let wait = async {

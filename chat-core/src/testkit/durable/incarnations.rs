@@ -37,10 +37,38 @@ pub async fn another_incarnation_stops_a_subscription(harness: &dyn ScenarioHarn
         })
         .await;
     assert!(handler.delivered().is_empty());
+    assert!(!bench.claims_to_be_done().await, "nothing of this store is done");
+    assert!(bench.status().await.partitions.iter().any(|partition| partition.lag_events > 0));
     bench.operator().restart(Start::Beginning).await.expect("an order");
     handler.has(0..30).await;
     bench.settled().await;
     assert!(bench.status().await.partitions.iter().all(|partition| partition.halt.is_none()));
+    member.shutdown().await;
+}
+
+/// Guarantee 8, also for the events that are written at once.
+pub async fn another_incarnation_is_noticed_by_a_running_member(harness: &dyn ScenarioHarness) {
+    let bench = Bench::new(harness).await;
+    let handler = Recorder::open();
+    let member = bench.handle(&handler).await;
+    bench.write(0..20).await;
+    bench.settled().await;
+    harness.renew_epoch().await;
+    bench.write(20..30).await;
+    bench
+        .until("it stands still and says why", async || {
+            let stands = |halt: &Option<Halt>| matches!(halt, Some(Halt::NewEpoch { .. }));
+            let status = bench.status().await.partitions;
+            let shown = member.metrics().partitions;
+            shown.len() == status.len()
+                && status.iter().all(|partition| stands(&partition.halt))
+                && shown.iter().all(|lag| stands(&lag.halt))
+        })
+        .await;
+    assert_eq!(handler.distinct(), (0..20).collect(), "handled at an old place");
+    bench.operator().restart(Start::Beginning).await.expect("an order");
+    handler.has(20..30).await;
+    bench.settled().await;
     member.shutdown().await;
 }
 

@@ -8,9 +8,11 @@ mod incarnations;
 mod lifecycle;
 mod parking;
 mod rebuilding;
+mod refusing;
 mod sharing;
 mod starting;
 mod trap;
+mod troubles;
 
 pub use exactly_once::*;
 pub use fencing::*;
@@ -20,6 +22,7 @@ pub use parking::*;
 pub use rebuilding::*;
 pub use sharing::*;
 pub use starting::*;
+pub use troubles::*;
 
 /// Makes a test of every check of durable subscriptions.
 ///
@@ -58,8 +61,16 @@ macro_rules! durable_subscription_tests {
             a_name_stands_for_one_subscription,
             batches_keep_to_their_bounds,
             another_incarnation_stops_a_subscription,
+            another_incarnation_is_noticed_by_a_running_member,
             another_incarnation_starts_effects_again,
             another_incarnation_rebuilds_a_projection,
+            an_order_outlives_an_error_of_the_views,
+            a_write_that_is_refused_for_good_parks_its_event,
+            a_store_without_room_halts_visibly_and_is_waited_for,
+            a_repeat_is_never_called_a_first_delivery,
+            a_full_partition_leaves_its_handler_in_peace,
+            a_broken_state_is_shown_and_made_anew_by_order,
+            a_generation_being_built_can_be_operated,
             lag_is_told_and_is_zero_at_rest,
             a_ring_is_enough_and_none_is_needed,
             shutdown_waits_for_the_handler_and_leaves_nothing,
