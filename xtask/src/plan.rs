@@ -46,6 +46,7 @@ const SOAKS: &[&[&str]] = &[
     &["test", "--release", "--locked", "-p", "chat-core", "--features", "testkit"],
     &["test", "--release", "--locked", "-p", "chat-store-sql", "--all-features"],
     &["test", "--release", "--locked", "-p", "chat-store-redis"],
+    &["test", "--release", "--locked", "-p", "chatroom", "--test", "room", "four_processes"],
 ];
 
 /// Runs a command; `false` if a step failed.

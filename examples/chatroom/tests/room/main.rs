@@ -5,6 +5,7 @@ mod accounts;
 mod crash;
 mod driver;
 mod flags;
+mod four_processes;
 mod hostile;
 mod http;
 mod live;
