@@ -140,8 +140,11 @@ impl Connection {
         }
     }
 
-    /// Sends a command to every server that holds keys; the answers, one for each.
-    pub(crate) async fn run_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, StoreError> {
+    /// Sends a command to every server that holds keys; their addresses and answers.
+    pub(crate) async fn run_everywhere(
+        &self,
+        command: &Cmd,
+    ) -> Result<Vec<(String, Value)>, StoreError> {
         let mut patience = Patience::new(self.patience);
         loop {
             let error = match self.way.send_everywhere(command).await {

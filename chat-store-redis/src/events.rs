@@ -129,10 +129,12 @@ impl EventStore for RedisStore {
         let shared = self.shared();
         shared.open()?;
         let partitions = shared.keys.partitions();
+        // A promoted server may know the scripts from an earlier time as a master.
+        shared.incarnation.watch(shared.reach()).await?;
         // A look at the end of each log notices one that is gone.
         let ends = (0..partitions).map(|id| log::look(shared, PartitionId(id)));
         try_join_all(ends).await?;
-        let durability = shared.durability.level();
+        let durability = shared.incarnation.durability().level();
         Ok(StoreInfo { epoch: stored_epoch(shared).await?, partitions, durability })
     }
 
@@ -147,7 +149,7 @@ async fn stored_epoch(shared: &Shared) -> Result<Epoch, StoreError> {
     let answer = shared.run(&command, Step::Read).await?;
     if answer == Value::Nil {
         // Somebody has emptied the server.
-        return shared.incarnation.renew(shared.reach(), "", "").await;
+        return Ok(shared.incarnation.renew(shared.reach(), "", "").await?.0);
     }
     let epoch = epoch(Some(answer))?;
     shared.incarnation.learn_epoch(epoch);

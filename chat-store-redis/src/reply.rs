@@ -54,6 +54,17 @@ pub(crate) fn number(value: Option<Value>) -> Result<u64, StoreError> {
     parsed.ok_or_else(|| unexpected("a number", &value.unwrap_or_default()))
 }
 
+/// The value that a line of `INFO` gives to a name.
+pub(crate) fn line(info: &Value, name: &str) -> Option<String> {
+    let text = match info {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
+        _ => return None,
+    };
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.next().map(|value| value.trim().to_owned())
+}
+
 fn unexpected(wanted: &str, found: &Value) -> StoreError {
     // The value itself may hold what people wrote.
     let found = match found {

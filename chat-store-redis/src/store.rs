@@ -12,7 +12,7 @@ use crate::appender::Appender;
 use crate::bus::Bus;
 use crate::config::{RedisConfig, Tls, Topology};
 use crate::connection::{Connection, RunError};
-use crate::durability::ServerDurability;
+use crate::durability::{self, ServerDurability, Servers};
 use crate::error::{ConnectError, Step};
 use crate::incarnation::{FORMAT, Incarnation, Reach, epoch, known_script};
 use crate::keys::Keys;
@@ -35,7 +35,6 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
     pub(crate) incarnation: Incarnation,
-    pub(crate) durability: ServerDurability,
     pub(crate) appender: Appender,
     pub(crate) bus: Bus,
     closed: AtomicBool,
@@ -59,29 +58,21 @@ impl RedisStore {
             tls::prepare()?;
         }
         let connection = Connection::open(&config).await?;
-        let durability = ServerDurability::look(&connection, &config).await?;
+        durability::probe(&connection, &config).await?;
+        let durability = Servers::look(&connection, &config).await?.weakest;
         durability.check(&config)?;
         let scripts = Scripts::new(&config.namespace);
-        let (partitions, epoch) = join(&connection, &scripts, &config).await?;
+        let (partitions, joined) = join(&connection, &scripts, &config).await?;
         if let Some(wanted) = config.partitions.filter(|wanted| wanted.get() != partitions) {
             return Err(ConnectError::Partitions { found: partitions, wanted: wanted.get() });
         }
         let keys = Keys::new(config.namespace.clone(), partitions);
-        let incarnation = Incarnation::new(epoch, partitions, durability.sync);
+        let incarnation = Incarnation::new(joined, partitions, durability);
         let appender = Appender::new(partitions);
         let bus = Bus::new(keys.clone());
         let closed = AtomicBool::new(false);
-        let shared = Shared {
-            config,
-            connection,
-            keys,
-            scripts,
-            incarnation,
-            durability,
-            appender,
-            bus,
-            closed,
-        };
+        let shared =
+            Shared { config, connection, keys, scripts, incarnation, appender, bus, closed };
         shared.incarnation.enter(shared.reach(), 0).await?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -104,11 +95,11 @@ impl RedisStore {
         Arc::new(self.clone())
     }
 
-    /// How the server keeps what it has, as it was when the store was opened. `Display` says in
-    /// words what may be lost.
+    /// How the server keeps what it has, as it was when the store was opened, or when another server
+    /// had taken its place. `Display` says in words what may be lost.
     #[must_use]
-    pub fn durability(&self) -> &ServerDurability {
-        &self.shared.durability
+    pub fn durability(&self) -> ServerDurability {
+        self.shared.incarnation.durability()
     }
 
     /// Gives the store a new incarnation. For an operator who has put back a backup: readers that
@@ -121,7 +112,8 @@ impl RedisStore {
     /// Dropping the future leaves it done or not done.
     pub async fn renew_epoch(&self) -> Result<Epoch, StoreError> {
         self.shared.open()?;
-        self.shared.incarnation.renew(self.shared.reach(), "", "").await
+        let (epoch, copied) = self.shared.incarnation.renew(self.shared.reach(), "", "").await?;
+        copied.map(|()| epoch)
     }
 
     /// Refuses what comes from now on with [`StoreError::Closed`], and ends all subscriptions. What
@@ -142,7 +134,8 @@ impl RedisStore {
 
 impl Shared {
     pub(crate) fn reach(&self) -> Reach<'_> {
-        Reach { connection: &self.connection, keys: &self.keys, scripts: &self.scripts }
+        let Self { config, connection, keys, scripts, .. } = self;
+        Reach { config, connection, keys, scripts }
     }
 
     /// Refuses if the store was closed.
@@ -198,12 +191,13 @@ impl Shared {
 /// How often a server may be entered for one command.
 const ENTRIES: usize = 8;
 
-/// Makes the namespace if it is not there; its number of partitions and its epoch.
+/// Makes the namespace if it is not there; its number of partitions, its epoch, and whether every
+/// partition was compared before.
 async fn join(
     connection: &Connection,
     scripts: &Scripts,
     config: &RedisConfig,
-) -> Result<(u32, Epoch), StoreError> {
+) -> Result<(u32, (Epoch, bool)), StoreError> {
     let default = match config.topology {
         Topology::Server => RedisConfig::SERVER_PARTITIONS,
         Topology::Cluster => RedisConfig::CLUSTER_PARTITIONS,
@@ -220,7 +214,8 @@ async fn join(
         .arg(FORMAT)
         .arg(wanted)
         .arg(Uuid::new_v4().to_string());
-    let mut answer = array(known_script(connection.run(&command, Step::Write).await)?)?.into_iter();
+    let written = known_script(connection.write(&command, PartitionId::default()).await)?;
+    let mut answer = array(written.answer)?.into_iter();
     let format = number(answer.next())?;
     if format > FORMAT {
         return Err(StoreError::NewerSchema { found: format, supported: FORMAT });
@@ -234,5 +229,10 @@ async fn join(
     if partitions == 0 || partitions > RedisConfig::MAX_PARTITIONS {
         return Err(corrupt());
     }
-    Ok((partitions, epoch(answer.next())?))
+    let epoch = epoch(answer.next())?;
+    let (made, compared) = (number(answer.next())? == 1, number(answer.next())? == 1);
+    if made {
+        written.copied?;
+    }
+    Ok((partitions, (epoch, compared)))
 }

@@ -84,21 +84,34 @@ impl Way {
     }
 
     /// Sends a command to every server that holds keys; an error of one of them is an error.
-    pub(crate) async fn send_everywhere(&self, command: &Cmd) -> Result<Vec<Value>, SendError> {
+    /// The one server of a way has no address.
+    pub(crate) async fn send_everywhere(
+        &self,
+        command: &Cmd,
+    ) -> Result<Vec<(String, Value)>, SendError> {
         let answers = match self {
-            Self::Server(server) => vec![server.send(command).await?],
+            Self::Server(server) => vec![(Value::Nil, server.send(command).await?)],
             Self::Cluster(cluster) => {
                 let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 let answer = cluster.clone().route_command(command.clone(), masters).await;
                 match answer.map_err(SendError::Failed)? {
                     // Without a policy, the answers come with the addresses of the nodes.
-                    Value::Map(nodes) => nodes.into_iter().map(|(_, value)| value).collect(),
-                    Value::Array(values) => values,
-                    value => vec![value],
+                    Value::Map(nodes) => nodes,
+                    Value::Array(values) => {
+                        values.into_iter().map(|value| (Value::Nil, value)).collect()
+                    }
+                    value => vec![(Value::Nil, value)],
                 }
             }
         };
-        let checked = answers.into_iter().map(Value::extract_error);
+        let checked = answers.into_iter().map(|(address, answer)| {
+            let address = match address {
+                Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Value::SimpleString(text) => text,
+                _ => String::new(),
+            };
+            Ok((address, answer.extract_error()?))
+        });
         checked.collect::<Result<_, _>>().map_err(SendError::Failed)
     }
 }
@@ -149,7 +162,8 @@ impl Server {
     async fn send(&self, command: &Cmd) -> Result<Value, SendError> {
         let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
         let answer = connection.req_packed_command(command).await;
-        self.judged(answer, number)
+        let answer = answer.and_then(Value::extract_error);
+        answer.map_err(|error| self.judged(error, number))
     }
 
     async fn send_all(
@@ -159,20 +173,24 @@ impl Server {
     ) -> Result<Vec<Value>, SendError> {
         let (mut connection, number) = self.connection().await.map_err(SendError::NotSent)?;
         let answers = connection.req_packed_commands(commands, 0, count).await;
-        self.judged(answers, number)
+        let answers = answers.map_err(|error| self.judged(error, number))?;
+        for answer in &answers {
+            if let Value::ServerError(error) = answer {
+                self.judged(error.clone().into(), number);
+            }
+        }
+        Ok(answers)
     }
 
     /// Lets go of a connection that an error shows to be of no more use.
-    fn judged<T>(&self, answer: Result<T, RedisError>, number: u64) -> Result<T, SendError> {
-        let broken = |error: &RedisError| {
-            error.is_unrecoverable_error() || matches!(error.code(), Some("READONLY"))
-        };
-        if answer.as_ref().is_err_and(broken) {
-            // A server that turned into a replica stays where it is, but its address may lead to
-            // another one now.
+    fn judged(&self, error: RedisError, number: u64) -> SendError {
+        // A server that turned into a replica stays where it is, but its address may lead to another
+        // one now. A connection that does not answer may have nobody at its other end.
+        if error.is_unrecoverable_error() || error.is_timeout() || error.code() == Some("READONLY")
+        {
             self.discard(number);
         }
-        answer.map_err(SendError::Failed)
+        SendError::Failed(error)
     }
 
     async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {

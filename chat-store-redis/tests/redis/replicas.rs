@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_core::ports::{
-    EventStore as _, EventStoreExt as _, Expected, StoreError, ViewBatch, ViewError, ViewId,
-    ViewOp, ViewStore as _,
+    Durability, EventStore as _, EventStoreExt as _, Expected, StoreError, ViewBatch, ViewError,
+    ViewId, ViewOp, ViewStore as _,
 };
 use chat_core::testkit::fixture::{event, ids, read_all, single, stream, write_each};
-use chat_core::{Checkpoint, ProjectionName, Scope, Version, ViewKey};
-use chat_store_redis::{ConnectError, RedisConfig, RedisStore, ReplicaSync, Topology};
+use chat_core::{Checkpoint, Epoch, ProjectionName, Scope, Version, ViewKey};
+use chat_store_redis::{ConnectError, RedisConfig, RedisStore, ReplicaSync, Sync, Topology};
 use test_servers::{Fsync, Redis};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
-use crate::support::{Place, settled};
+use crate::support::{Place, SOON, settled};
 
 /// An address that leads to one server, and then to another.
 struct Address {
@@ -179,4 +180,91 @@ async fn a_lost_tail_begins_a_new_epoch() {
             assert_eq!(ids(&read_all(&store, &name).await), there);
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_promoted_again_without_a_restart_is_compared_again() {
+    let (first, mut second) = {
+        let first = Redis::start().unwrap();
+        let second = first.start_replica().unwrap();
+        (first, second)
+    };
+    let address = Address::of(&first).await;
+    let place = address.place();
+    let store = place.open().await;
+    let name = stream("chat");
+    write_each(&waiting(&place, LONG).open().await, &name, 0..3).await;
+    let mut epochs = vec![store.info().await.unwrap().epoch];
+    // Each of the two is master in its turn, and learns the scripts.
+    for (master, replica) in [(&second, &first), (&first, &second)] {
+        promote(master, replica);
+        address.leads_to(master);
+        epochs.push(settled_epoch(&store).await);
+        write_each(&waiting(&place, LONG).open().await, &name, 0..3).await;
+    }
+    let lost = place.open().await;
+    second.pause();
+    first.command(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
+    write_each(&lost, &name, 3..6).await;
+    drop((lost, first));
+    second.resume();
+    second.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    address.leads_to(&second);
+    epochs.push(settled_epoch(&store).await);
+    assert_eq!(read_all(&store, &name).await.len(), 3, "the tail is lost");
+    let mut different = epochs.clone();
+    different.dedup();
+    assert_eq!(different, epochs, "each promotion begins an epoch");
+    assert_eq!(place.open().await.info().await.unwrap().epoch, epochs[3], "once for all");
+}
+
+/// Makes a replica of a master that goes on as its replica; returns when it follows.
+fn promote(replica: &Redis, master: &Redis) {
+    replica.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    master.follow(replica).unwrap();
+}
+
+/// The epoch, asked for until a connection leads to a server that can be written to.
+async fn settled_epoch(store: &RedisStore) -> Epoch {
+    let until = Instant::now() + SOON;
+    loop {
+        match store.info().await {
+            Ok(info) => return info.epoch,
+            Err(error) => assert!(error.is_retryable() && Instant::now() < until, "{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_promoted_server_that_removes_history_is_refused() {
+    let master = Redis::start().unwrap();
+    let replica = master.start_replica().unwrap();
+    let address = Address::of(&master).await;
+    let store = address.place().open().await;
+    assert_eq!(store.durability().sync, Some(Sync::Always));
+    write_each(&store, &stream("chat"), 0..3).await;
+    for (name, value) in [("maxmemory-policy", "allkeys-lru"), ("appendfsync", "everysec")] {
+        replica.command(&["CONFIG", "SET", name, value]).unwrap();
+    }
+    drop(master);
+    replica.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    address.leads_to(&replica);
+    let refused = loop {
+        match store.info().await {
+            Ok(info) => panic!("{info:?}"),
+            Err(StoreError::Unavailable { source: Some(source), .. }) => {
+                if let Some(refused) = source.downcast_ref::<ConnectError>() {
+                    break refused.clone();
+                }
+            }
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+    };
+    assert!(matches!(&refused, ConnectError::Evicts { policy } if policy == "allkeys-lru"));
+    replica.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).unwrap();
+    let durability = store.info().await.unwrap().durability;
+    assert_eq!(
+        (durability, store.durability().sync),
+        (Durability::ProcessCrash, Some(Sync::Later))
+    );
 }

@@ -9,7 +9,7 @@ use chat_core::ports::{
 use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
 use chat_core::testkit::scenarios::world::soak;
 use chat_core::{PartitionId, StreamId, Version};
-use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Topology};
+use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Secret, Topology};
 use test_servers::{Fsync, Redis};
 use tokio::task::{JoinSet, block_in_place};
 
@@ -139,6 +139,86 @@ async fn a_server_that_would_lose_history_is_refused() {
     let refused = RedisStore::connect(place.config.clone()).await;
     let named = matches!(&refused, Err(ConnectError::Evicts { policy }) if policy == "allkeys-lru");
     assert!(named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_syncs_less_while_it_rewrites_its_file_syncs_later() {
+    let (server, place) = start(Fsync::Always);
+    let strict = place.config.clone().with_durability(RedisDurability::FsyncAlways);
+    drop(RedisStore::connect(strict.clone()).await.unwrap());
+    server.command(&["CONFIG", "SET", "no-appendfsync-on-rewrite", "yes"]).unwrap();
+    let refused = RedisStore::connect(strict).await;
+    assert!(matches!(refused, Err(ConnectError::Durability { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_hides_its_settings_is_refused_if_it_removes_history() {
+    let (server, place) = start(Fsync::Always);
+    server
+        .command(&["ACL", "SETUSER", "ann", "on", ">secret", "~*", "&*", "+@all", "-config"])
+        .unwrap();
+    let hidden = place.config.clone().with_credentials(Some("ann".into()), Secret::new("secret"));
+    let store = RedisStore::connect(hidden.clone()).await.unwrap();
+    assert_eq!(store.durability().sync, None, "it is not known");
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).unwrap();
+    let refused = RedisStore::connect(hidden).await;
+    let named =
+        matches!(&refused, Err(ConnectError::Evicts { policy }) if policy == "volatile-lru");
+    assert!(named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_lost_everything_begins_a_new_epoch() {
+    let (server, place) = start(Fsync::Always);
+    let store = place.open().await;
+    write_each(&store, &stream("chat"), 0..3).await;
+    let epoch = store.info().await.unwrap().epoch;
+    let PartitionId(partition) = store.partition_of(&stream("chat"));
+    drop(store);
+    // As after the promotion of an empty replica of the node that held it.
+    let namespace = place.config.namespace.as_str();
+    for kept in ["state", "log", "s:chat", "i:chat"] {
+        let key = format!("{namespace}:{{{namespace}:{partition}}}:{kept}");
+        server.command(&["DEL", &key]).unwrap();
+    }
+    let (store, other) = (place.open().await, place.open().await);
+    let renewed = store.info().await.unwrap().epoch;
+    assert_ne!(renewed, epoch);
+    assert_eq!(other.info().await.unwrap().epoch, renewed, "once for all");
+}
+
+#[tokio::test]
+async fn the_server_that_holds_the_namespace_is_compared_too() {
+    let (server, place) = start(Fsync::Always);
+    let store = place.open().await;
+    let epoch = store.info().await.unwrap().epoch;
+    // As if it had become master after the partitions' servers did.
+    let namespace = place.config.namespace.as_str();
+    let key = format!("{namespace}:{{{namespace}}}:namespace");
+    server.command(&["HSET", &key, "run", "another:history", "sync", "later"]).unwrap();
+    let renewed = store.info().await.unwrap().epoch;
+    assert_ne!(renewed, epoch);
+    assert_eq!(place.open().await.info().await.unwrap().epoch, renewed, "once for all");
+}
+
+#[tokio::test]
+async fn a_full_server_that_was_started_again_can_be_read() {
+    for fsync in [Fsync::Always, Fsync::EverySecond] {
+        let (mut server, place) = start(fsync);
+        let place = Place { config: place.config.with_patience(SOON) };
+        let store = place.open().await;
+        let name = stream("chat");
+        write_each(&store, &name, 0..3).await;
+        let epoch = store.info().await.unwrap().epoch;
+        server.kill().unwrap();
+        server.restart().unwrap();
+        server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+        assert_eq!(read_all(&store, &name).await.len(), 3);
+        let full = store.append_one(single(&name, Expected::Any, vec![event(3)])).await;
+        assert!(matches!(full, Err(StoreError::StorageFull { .. })), "{full:?}");
+        let same = store.info().await.unwrap().epoch == epoch;
+        assert_eq!(same, fsync == Fsync::Always);
+    }
 }
 
 #[tokio::test]

@@ -96,11 +96,25 @@ impl Redis {
     pub fn start_replica(&self) -> Result<Self> {
         let role = Role::ReplicaOf(self.server.port());
         let replica = Self { server: Server::start(Flavour { role, ..*self.server.kind() })? };
-        wait_until("the replica doesn't reach its master", || {
-            let replication = replica.command(&["INFO", "replication"])?;
-            Ok(replication.lines().any(|line| line == "master_link_status:up"))
-        })?;
+        replica.wait_until_linked()?;
         Ok(replica)
+    }
+
+    /// Makes this server, as it runs, a replica of another one; returns when it has all of its data.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't get the data in two minutes.
+    pub fn follow(&self, master: &Self) -> Result<()> {
+        self.command(&["REPLICAOF", "127.0.0.1", &master.server.port().to_string()])?;
+        self.wait_until_linked()
+    }
+
+    fn wait_until_linked(&self) -> Result<()> {
+        wait_until("the replica doesn't reach its master", || {
+            let replication = self.command(&["INFO", "replication"])?;
+            Ok(replication.lines().any(|line| line == "master_link_status:up"))
+        })
     }
 
     /// Stops the process where it is, as a machine that hangs: its connections stay.
