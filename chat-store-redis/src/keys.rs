@@ -9,11 +9,12 @@ use chat_core::{Namespace, PartitionId, StreamId, Topic};
 pub(crate) struct Keys {
     namespace: Namespace,
     partitions: u32,
+    database: u16,
 }
 
 impl Keys {
-    pub(crate) fn new(namespace: Namespace, partitions: u32) -> Self {
-        Self { namespace, partitions: partitions.max(1) }
+    pub(crate) fn new(namespace: Namespace, partitions: u32, database: u16) -> Self {
+        Self { namespace, partitions: partitions.max(1), database }
     }
 
     pub(crate) fn partitions(&self) -> u32 {
@@ -43,9 +44,13 @@ impl Keys {
         self.partition(partition_key(topic.as_str()))
     }
 
-    /// The channel of a topic.
+    /// The channel of a topic. Databases have keys of their own, but not channels.
     pub(crate) fn channel(&self, topic: &Topic) -> String {
-        self.key(self.partition_of_topic(topic), &format!("b:{topic}"))
+        let channel = self.key(self.partition_of_topic(topic), &format!("b:{topic}"));
+        match self.database {
+            0 => channel,
+            database => format!("{database}/{channel}"),
+        }
     }
 
     fn partition(&self, key: &str) -> PartitionId {
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn keys_name_namespace_partition_and_stream() {
-        let keys = Keys::new(Namespace::default(), 16);
+        let keys = Keys::new(Namespace::default(), 16, 0);
         let stream = StreamId::new("foobar").unwrap();
         assert_eq!(keys.partition_of(&stream), PartitionId(8));
         assert_eq!(keys.events(&stream), "chat:{chat:8}:s:foobar");
@@ -135,8 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_names_a_database_that_is_not_the_first() {
+        let topic = Topic::new("foobar").unwrap();
+        let channel = |database| Keys::new(Namespace::default(), 16, database).channel(&topic);
+        assert_eq!(
+            [channel(0), channel(2)],
+            ["chat:{chat:8}:b:foobar", "2/chat:{chat:8}:b:foobar"]
+        );
+    }
+
+    #[test]
     fn a_braced_name_does_not_move_a_key_to_another_slot() {
-        let keys = Keys::new(Namespace::default(), 16);
+        let keys = Keys::new(Namespace::default(), 16, 0);
         let tag = |key: &str| StreamId::new(key).unwrap().partition_key().to_owned();
         let stream = StreamId::new("reply/{foobar}/7").unwrap();
         assert_eq!(tag(&keys.events(&stream)), "chat:8");

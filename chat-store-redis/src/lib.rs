@@ -13,7 +13,7 @@
 //! | `chat:{chat:7}:i:STREAM` | a hash: event id to version, and the stream's head |
 //! | `chat:{chat:7}:v:PROJECTION:SCOPE` | a hash: a view's values and checkpoint |
 //! | `chat:{chat:7}:k:PROJECTION:SCOPE` | a sorted set: the same view's keys, for their order |
-//! | `chat:{chat:7}:b:TOPIC` | no key: the channel of a topic of the bus |
+//! | `chat:{chat:7}:b:TOPIC` | no key: the channel of a topic of the bus (`2/chat:…` in database 2) |
 //!
 //! What an acknowledgement is worth depends on the server; see [`RedisDurability`] and, where
 //! replicas take a master's place, [`RedisConfig::replicas`].

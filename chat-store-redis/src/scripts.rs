@@ -1,6 +1,7 @@
-//! The scripts. Each names the namespace in a comment, so that its digest is the namespace's own:
-//! a server that knows the digest was entered for this namespace since it was started (see
-//! [`crate::incarnation`]), and a server that does not says so.
+//! The scripts. Each names the namespace and the database in a comment, as all databases of a server
+//! share what it knows of scripts, so that its digest is the namespace's own: a server that knows the
+//! digest was entered for this namespace since it was started (see [`crate::incarnation`]), and a
+//! server that does not says so.
 
 use chat_core::Namespace;
 use redis::Cmd;
@@ -13,10 +14,10 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    fn new(text: &str, namespace: &Namespace) -> Self {
-        let script = redis::Script::new(&format!("-- {namespace}\n{text}"));
-        let digest = script.get_hash().to_owned();
-        Self { text: format!("-- {namespace}\n{text}"), digest }
+    fn new(text: &str, namespace: &Namespace, database: u16) -> Self {
+        let text = format!("-- {namespace} {database}\n{text}");
+        let digest = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, digest }
     }
 
     /// A call of the script that finds it on the server by its digest. Keys come first, then the
@@ -52,8 +53,14 @@ macro_rules! scripts {
         }
 
         impl Scripts {
-            pub(crate) fn new(namespace: &Namespace) -> Self {
-                Self { $($name: Script::new(include_str!(concat!("lua/", stringify!($name), ".lua")), namespace),)* }
+            pub(crate) fn new(namespace: &Namespace, database: u16) -> Self {
+                Self {
+                    $($name: Script::new(
+                        include_str!(concat!("lua/", stringify!($name), ".lua")),
+                        namespace,
+                        database,
+                    ),)*
+                }
             }
 
             /// Every script that is called by its digest.
@@ -85,12 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scripts_of_two_namespaces_have_digests_of_their_own() {
-        let one = Scripts::new(&Namespace::default());
-        let two = Scripts::new(&Namespace::new("other").unwrap());
-        for (one, two) in one.all().iter().zip(two.all()) {
-            assert_ne!(one.digest, two.digest);
-            assert_eq!(one.digest.len(), 40);
+    fn the_scripts_of_two_namespaces_or_databases_have_digests_of_their_own() {
+        let one = Scripts::new(&Namespace::default(), 0);
+        let others = [
+            Scripts::new(&Namespace::new("other").unwrap(), 0),
+            Scripts::new(&Namespace::default(), 1),
+        ];
+        for other in &others {
+            for (one, other) in one.all().iter().zip(other.all()) {
+                assert_ne!(one.digest, other.digest);
+                assert_eq!(one.digest.len(), 40);
+            }
         }
     }
 }

@@ -61,12 +61,12 @@ impl RedisStore {
         durability::probe(&connection, &config).await?;
         let durability = Servers::look(&connection, &config).await?.weakest;
         durability.check(&config)?;
-        let scripts = Scripts::new(&config.namespace);
+        let scripts = Scripts::new(&config.namespace, config.database);
         let (partitions, joined) = join(&connection, &scripts, &config).await?;
         if let Some(wanted) = config.partitions.filter(|wanted| wanted.get() != partitions) {
             return Err(ConnectError::Partitions { found: partitions, wanted: wanted.get() });
         }
-        let keys = Keys::new(config.namespace.clone(), partitions);
+        let keys = Keys::new(config.namespace.clone(), partitions, config.database);
         let incarnation = Incarnation::new(joined, partitions, durability);
         let appender = Appender::new(partitions);
         let bus = Bus::new(keys.clone());

@@ -4,16 +4,19 @@
 use std::sync::{Arc, Mutex};
 
 use chat_core::ports::{
-    Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError,
+    BusItem, Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, Signal,
+    SignalBody, StoreError,
 };
 use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
 use chat_core::testkit::scenarios::world::soak;
-use chat_core::{PartitionId, StreamId, Version};
+use chat_core::{PartitionId, StreamId, Topic, Version};
 use chat_store_redis::{ConnectError, RedisDurability, RedisStore, Secret, Topology};
+use futures::StreamExt as _;
 use test_servers::{Fsync, Redis};
 use tokio::task::{JoinSet, block_in_place};
+use tokio::time::timeout;
 
-use crate::support::{Place, SOON};
+use crate::support::{Place, SOON, settled};
 use crate::work::{Work, lost};
 
 fn start(fsync: Fsync) -> (Redis, Place) {
@@ -218,6 +221,44 @@ async fn a_full_server_that_was_started_again_can_be_read() {
         assert!(matches!(full, Err(StoreError::StorageFull { .. })), "{full:?}");
         let same = store.info().await.unwrap().epoch == epoch;
         assert_eq!(same, fsync == Fsync::Always);
+    }
+}
+
+#[tokio::test]
+async fn databases_of_one_server_are_separate() {
+    let (mut server, place) = start(Fsync::EverySecond);
+    let beside = Place { config: place.config.clone().with_database(2) };
+    let stores = [place.open().await, beside.open().await];
+    let mut epochs = Vec::new();
+    for store in &stores {
+        write_each(store, &stream("chat"), 0..3).await;
+        epochs.push(store.info().await.unwrap().epoch);
+    }
+    // What the first hears is its own.
+    let topic = Topic::new("chat").unwrap();
+    let mut signals = stores[0].bus().subscribe(&topic).await.unwrap();
+    for (store, version) in [(&stores[1], 1), (&stores[0], 2)] {
+        let signal = Signal { topic: topic.clone(), body: SignalBody::Ring(Version(version)) };
+        store.bus().publish(&[signal]).await.unwrap();
+    }
+    let heard = timeout(SOON, signals.next()).await.unwrap();
+    let own = Signal { topic: topic.clone(), body: SignalBody::Ring(Version(2)) };
+    assert!(matches!(&heard, Some(BusItem::Signal(heard)) if *heard == own), "{heard:?}");
+    server.kill().unwrap();
+    server.restart().unwrap();
+    // One that has been entered makes the scripts known for itself only: the first call to the other
+    // begins its new epoch.
+    let append = |number| single(&stream("chat"), Expected::Any, vec![event(number)]);
+    settled(&stores[0], append(3)).await;
+    settled(&stores[1], append(3)).await;
+    drop(stores);
+    for (place, epoch) in [&place, &beside].into_iter().zip(epochs) {
+        let namespace = place.config.namespace.as_str();
+        let database = place.config.database.to_string();
+        let key = format!("{namespace}:{{{namespace}}}:namespace");
+        let script = "redis.call('SELECT', ARGV[1]) return redis.call('HGET', KEYS[1], 'epoch')";
+        let now = server.command(&["EVAL", script, "1", &key, &database]).unwrap();
+        assert_ne!(now.trim(), epoch.0.to_string(), "database {database}");
     }
 }
 
