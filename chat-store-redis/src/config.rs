@@ -84,7 +84,8 @@ pub struct RedisConfig {
     pub replica_timeout: Duration,
     /// How long making a connection may take, 5 s by default.
     pub connect_timeout: Duration,
-    /// How long an answer may take, 30 s by default. After it, the outcome of an append is unknown.
+    /// How long an answer may take, 30 s by default. After it, the outcome of an append is unknown,
+    /// and the connection is made anew. The connection for signals is asked as often whether it lives.
     pub timeout: Duration,
     /// For how long to try again where the server says that it cannot do it now (it loads its data,
     /// a cluster elects a master) or cannot be reached, 10 s by default.

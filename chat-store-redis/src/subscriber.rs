@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use chat_core::Topic;
 use chat_core::ports::StoreError;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisError};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisError, Value};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::bus::{Request, Topics};
 use crate::config::{RedisConfig, Topology};
 use crate::error::{Step, store_error};
 use crate::tls;
-use crate::way::infos;
+use crate::way::{infos, tcp};
 
 /// Subscribes and unsubscribes until the store is gone.
 pub(crate) async fn run(
@@ -23,8 +25,10 @@ pub(crate) async fn run(
     topics: Arc<Topics>,
     mut requests: mpsc::Receiver<Request>,
 ) {
+    let every = config.timeout;
     let mut subscriber = Subscriber { config, topics, line: None, held: HashSet::new() };
     let mut wait = FIRST_WAIT;
+    let mut looked = Instant::now();
     loop {
         // While a connection is to be made again, the wait for it ends by time.
         let again = subscriber.line.is_none() && !subscriber.topics.listened().is_empty();
@@ -35,6 +39,10 @@ pub(crate) async fn run(
             },
             () = subscriber.topics.changed.notified() => {}
             () = tokio::time::sleep(wait), if again => {}
+            () = tokio::time::sleep_until(looked + every), if subscriber.line.is_some() => {
+                subscriber.look().await;
+                looked = Instant::now();
+            }
         }
         if subscriber.topics.take_lost() {
             (subscriber.line, wait) = (None, FIRST_WAIT);
@@ -115,6 +123,23 @@ impl Subscriber {
         subscribed
     }
 
+    /// Lets go of a connection whose other end does not answer. One that only listens would not
+    /// notice.
+    async fn look(&mut self) {
+        let ping = redis::cmd("PING");
+        let answer = match &mut self.line {
+            None => return,
+            Some(Line::Server(server)) => server.req_packed_command(&ping).await,
+            Some(Line::Cluster(cluster)) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                cluster.route_command(ping, masters).await
+            }
+        };
+        if answer.and_then(Value::extract_error).is_err() {
+            self.line = None;
+        }
+    }
+
     /// Unsubscribes from what nobody listens to any more.
     async fn leave(&mut self) {
         for topic in self.topics.take_left() {
@@ -161,6 +186,7 @@ async fn connect(config: &RedisConfig, topics: Weak<Topics>) -> Result<Line, Red
             let client = tls::cluster(config, client)?
                 .connection_timeout(config.connect_timeout)
                 .response_timeout(config.timeout)
+                .tcp_settings(tcp(config))
                 .use_protocol(ProtocolVersion::RESP3)
                 .push_sender(push)
                 .build()?;

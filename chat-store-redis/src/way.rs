@@ -1,11 +1,14 @@
 //! The way to the server or to the cluster: one connection, made anew when it breaks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chat_core::ports::StoreError;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, Value,
 };
@@ -41,6 +44,7 @@ impl Way {
                     .map_err(at_connect)?
                     .connection_timeout(config.connect_timeout)
                     .response_timeout(config.timeout)
+                    .tcp_settings(tcp(config))
                     .overall_response_timeout(Some(config.timeout))
                     .retries(CLUSTER_RETRIES)
                     .min_retry_wait(10)
@@ -243,11 +247,24 @@ pub(crate) fn infos(config: &RedisConfig) -> Result<Vec<ConnectionInfo>, RedisEr
             settings = settings.set_password(password.reveal());
         }
         let info = redis::IntoConnectionInfo::into_connection_info(address)?;
-        Ok(info.set_redis_settings(settings))
+        Ok(info.set_redis_settings(settings).set_tcp_settings(tcp(config)))
     };
     config.hosts.iter().map(info).collect()
 }
 
+/// How the system notices that nobody is at the other end: what is sent is not confirmed for as long
+/// as an answer may take, or, where nothing is sent, nothing comes back.
+pub(crate) fn tcp(config: &RedisConfig) -> TcpSettings {
+    let every = config.timeout.max(SECOND);
+    let keepalive = TcpKeepalive::new().with_time(every).with_interval(every);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(every);
+    settings
+}
+
+/// Systems count in seconds.
+const SECOND: Duration = Duration::from_secs(1);
 /// How often the driver tries again by itself in a cluster: it follows keys that moved.
 const CLUSTER_RETRIES: u32 = 8;
 /// Commands on their way to the connection before callers wait.

@@ -8,8 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod address;
 mod bus;
 mod cluster;
+mod connections;
 mod contract;
 mod durable;
 mod processes;

@@ -1,8 +1,6 @@
 //! Replicas that are waited for, lag behind, and take their master's place. Each test has servers
 //! of its own, and a store that finds them at one address, as behind a virtual address or a proxy.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_core::ports::{
@@ -13,49 +11,10 @@ use chat_core::testkit::fixture::{event, ids, read_all, single, stream, write_ea
 use chat_core::{Checkpoint, Epoch, ProjectionName, Scope, Version, ViewKey};
 use chat_store_redis::{ConnectError, RedisConfig, RedisStore, ReplicaSync, Sync, Topology};
 use test_servers::{Fsync, Redis};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use crate::address::Address;
 use crate::support::{Place, SOON, settled};
-
-/// An address that leads to one server, and then to another.
-struct Address {
-    target: Arc<Mutex<String>>,
-    own: SocketAddr,
-}
-
-impl Address {
-    async fn of(server: &Redis) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap();
-        let target = Arc::new(Mutex::new(host(server)));
-        let shared = Arc::clone(&target);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let target = shared.lock().unwrap().clone();
-                tokio::spawn(async move {
-                    // A server that is gone ends the connection.
-                    if let Ok(mut server) = TcpStream::connect(target).await {
-                        let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                    }
-                });
-            }
-        });
-        Self { target, own }
-    }
-
-    fn leads_to(&self, server: &Redis) {
-        *self.target.lock().unwrap() = host(server);
-    }
-
-    fn place(&self) -> Place {
-        Place::at(&format!("redis://{}", self.own), Topology::Server)
-    }
-}
-
-fn host(server: &Redis) -> String {
-    server.url().trim_start_matches("redis://").to_owned()
-}
 
 fn waiting(place: &Place, replica_timeout: Duration) -> Place {
     let config = place.config.clone().with_replicas(1, ReplicaSync::Memory);
