@@ -99,6 +99,20 @@ pub enum Topology {
     #[default]
     Server,
     /// Redis Cluster.
+    ///
+    /// The driver follows a key that has moved, and sends a command again by itself when the
+    /// connection to its node breaks. An append answers the same however often it arrives, as its
+    /// ids tell. A batch of views cannot be told from another one: where a node went away,
+    /// [`CheckpointMoved`](chat_core::ports::ViewError::CheckpointMoved) as well as
+    /// [`OutcomeUnknown`](chat_core::ports::StoreError::OutcomeUnknown) may mean that this very call
+    /// has written it. The caller reads the checkpoint then, as it does after losing to another.
+    ///
+    /// While a slot is moved, what names several keys of it is carried out only where all of them
+    /// are: an append to a chat whose keys are half here and half there is refused by the servers
+    /// (`TRYAGAIN`) and tried again for [`RedisConfig::patience`], then it is
+    /// [`Unavailable`](chat_core::ports::StoreError::Unavailable). As a partition lies in one slot,
+    /// this can last for most of the time that its keys take to move: so move few slots at a time,
+    /// and allow more patience while doing it.
     Cluster,
 }
 
@@ -151,7 +165,8 @@ pub enum ReplicaSync {
     /// The server and the replicas have flushed it to their disks (`WAITAOF`), whatever their
     /// `appendfsync` is. All of their machines may crash together. Needs Redis 7.2 or Valkey, and
     /// `appendonly yes`. With `appendfsync everysec` an answer takes up to two seconds, so
-    /// [`RedisConfig::replica_timeout`] must be longer.
+    /// [`RedisConfig::replica_timeout`] must be longer. This crate's tests use it where the server
+    /// knows it; those on Redis 7.0 show only that it is refused there.
     Disk,
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chat_core::ports::{LogPage, PageLimit, StoreError};
-use chat_core::{PartitionId, Position, RecordedEvent, StreamId, Version};
+use chat_core::{Epoch, PartitionId, Position, RecordedEvent, StreamId, Version};
 use redis::Value;
 
 use crate::batch::Plan;
@@ -24,13 +24,17 @@ pub(crate) async fn read(
     limit: PageLimit,
 ) -> Result<LogPage, StoreError> {
     let wanted = limit.clamped_events();
+    let epoch = shared.incarnation.epoch();
     let (head, entries) = references(shared, partition, after, wanted as u64).await?;
     let mut runs = Vec::new();
     let mut position = after;
     for entry in entries {
         runs_of(partition, entry, &mut position, wanted, &mut runs)?;
     }
-    let mut events = events(shared, &runs, limit).await?;
+    let mut events = match events(shared, &runs, limit).await {
+        Ok(events) => events,
+        Err(error) => return Err(gone(shared, partition, epoch, error).await),
+    };
     limit.cut(&mut events);
     let next = events.last().map_or(after, |event| event.position);
     if events.is_empty() && after < head {
@@ -42,6 +46,27 @@ pub(crate) async fn read(
 /// Looks at the end of the log, to notice one that is gone.
 pub(crate) async fn look(shared: &Shared, partition: PartitionId) -> Result<Position, StoreError> {
     Ok(references(shared, partition, Position::MAX, 1).await?.0)
+}
+
+/// Why events are not there that the log names: history is broken, or the server has lost the end of
+/// the log since it was read.
+async fn gone(
+    shared: &Shared,
+    partition: PartitionId,
+    epoch: Epoch,
+    error: StoreError,
+) -> StoreError {
+    if !matches!(error, StoreError::Corrupt { .. }) {
+        return error;
+    }
+    if let Err(error) = look(shared, partition).await {
+        return error;
+    }
+    if shared.incarnation.epoch() == epoch {
+        return error;
+    }
+    let what = "the server has lost what it had acknowledged; read again".to_owned();
+    StoreError::Unavailable { what, source: None }
 }
 
 /// Events of one stream that follow each other in the log.

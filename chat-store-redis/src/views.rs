@@ -68,6 +68,8 @@ impl ViewStore for RedisStore {
         Ok(ViewPage { checkpoint, entries, finished })
     }
 
+    /// As the port says; in a cluster, `CheckpointMoved` may mean that this very call has written the
+    /// batch (see [`Topology::Cluster`](crate::Topology::Cluster)).
     async fn commit(&self, batches: &[ViewBatch]) -> Vec<Result<(), ViewError>> {
         let shared = self.shared();
         if let Err(error) = shared.open() {

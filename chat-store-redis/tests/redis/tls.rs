@@ -46,7 +46,11 @@ async fn a_server_that_nobody_vouches_for_is_refused() {
     let (server, other) = (Redis::start_tls().unwrap(), Redis::start_tls().unwrap());
     let place = Place::at(&server.tls_url(), Topology::Server);
     for config in [place.config.clone(), place.config.clone().with_ca_file(other.authority())] {
-        assert!(RedisStore::connect(config).await.is_err());
+        let refused = RedisStore::connect(config).await.map(drop);
+        let text = format!("{refused:?}");
+        let unavailable =
+            matches!(refused, Err(ConnectError::Store(StoreError::Unavailable { .. })));
+        assert!(unavailable && text.contains("UnknownIssuer"), "{text}");
     }
     let missing = place.config.with_ca_file("no/such/file");
     let refused = RedisStore::connect(missing).await.map(drop);
