@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use chat_core::connect::Opened;
+use chat_core::connect::{Opened, StoreUrl};
 use chat_core::copy::{Copier, CopyError, Progress};
 use chat_core::decorate::{RetryPolicy, Retrying};
 use clap::Parser;
@@ -19,7 +19,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 #[derive(Debug, Parser)]
 #[command(name = "move_house")]
 struct Arguments {
-    /// The URL of the old store. It is only read; a file may be given with `?mode=ro`.
+    /// The URL of the old store. It is only read; a file must be there, and is not opened to write.
     old: String,
     /// The URL of the new store; its namespace is empty, or holds what an earlier run copied.
     new: String,
@@ -35,12 +35,25 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), InWords> {
     let arguments = Arguments::parse();
-    let old = examples::open(&arguments.old).await?;
+    let old = examples::open(&only_to_read(&arguments.old)).await?;
     let new = examples::open(&arguments.new).await?;
     let moved = move_house(&arguments, &old, &new).await;
     new.close().await;
     old.close().await;
     moved.map_err(|error| InWords::of(&error))
+}
+
+/// A file that is opened to be written is made if it is not there: an empty house to move out of,
+/// where somebody mistyped its name.
+fn only_to_read(url: &str) -> String {
+    match url.parse::<StoreUrl>() {
+        Ok(url)
+            if url.scheme() == "sqlite" && !url.parameters().any(|(name, _)| name == "mode") =>
+        {
+            url.with_parameter("mode", "ro").expose().to_owned()
+        }
+        Ok(_) | Err(_) => url.to_owned(),
+    }
 }
 
 async fn move_house(arguments: &Arguments, old: &Opened, new: &Opened) -> Result<(), CopyError> {

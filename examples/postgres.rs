@@ -5,16 +5,21 @@
 //! process is played by an engine with connections of its own.
 #![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
+use std::time::Duration;
+
 use chat_core::domain::{ChatEvent, NewGroup, Role};
-use chat_core::{Delivery, Engine, NewMessage, SubscribeFrom, UserId};
+use chat_core::{Delivery, Engine, EngineConfig, NewMessage, SubscribeFrom, UserId};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = examples::url("postgres://postgres@localhost/postgres");
     let (here, there) = (examples::open(&url).await?, examples::open(&url).await?);
-    println!("rung by the database: {}", if here.bus.is_some() { "yes" } else { "no" });
-    let engine_here = Engine::builder().opened(&here).build().await?;
-    let engine_there = Engine::builder().opened(&there).build().await?;
+    println!("the database brings a bus: {}", if here.bus.is_some() { "yes" } else { "no" });
+    // Nobody looks by himself for an hour, so what is heard was rung.
+    let mut config = EngineConfig::default();
+    config.poll_interval = Duration::from_secs(60 * 60);
+    let engine_here = Engine::builder().opened(&here).config(config.clone()).build().await?;
+    let engine_there = Engine::builder().opened(&there).config(config).build().await?;
 
     let (ann, bob) = (UserId::new("ann")?, UserId::new("bob")?);
     let group = NewGroup::named("tea").with_member(bob.clone(), Role::Member);

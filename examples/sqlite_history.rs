@@ -1,20 +1,17 @@
 //! A history that survives a restart: run it twice, and the second run knows the first.
 //!
-//! Run it with `cargo run -p examples --bin sqlite_history -- notes.db "remember the milk"`. The
-//! file can be looked into: `sqlite3 notes.db 'select author, text from chat_messages'`.
+//! Run it with `cargo run -p examples --bin sqlite_history -- sqlite:notes.db "remember the milk"`;
+//! any other store's URL will do as well. The file can be looked into: `sqlite3 notes.db 'select author, text from chat_messages'`.
 #![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
 use chat_core::{Engine, HistoryQuery, NewMessage, UserId};
-use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let file = arguments.next().unwrap_or_else(|| "notes.db".into());
-    let text = arguments.next().unwrap_or_else(|| "hello again".into());
+    let text = std::env::args().nth(2).unwrap_or_else(|| "hello again".into());
 
-    let store = SqliteStore::open(SqliteConfig::new(file)).await?;
-    let engine = Engine::builder().store(store.events()).views(store.views()).build().await?;
+    let store = examples::open(&examples::url("sqlite:notes.db")).await?;
+    let engine = Engine::builder().opened(&store).build().await?;
 
     // Everybody has one chat with oneself; opening it again finds it.
     let me = engine.user(UserId::new("me")?);

@@ -1,8 +1,8 @@
 //! A webhook: each message of a chat is posted to an address, also those that were sent while the
 //! program was down, killed, or the receiver away.
 //!
-//! Run it with `cargo run -p examples --bin webhook -- notes.db http://127.0.0.1:8080/hook` and type
-//! lines; each is a message. The receiver gets each message at least once, in order, with the
+//! Run it with `cargo run -p examples --bin webhook -- sqlite:notes.db http://127.0.0.1:8080/hook`
+//! (any other store's URL will do as well) and type lines; each is a message. The receiver gets each message at least once, in order, with the
 //! event's id in the header `Idempotency-Key`: whoever remembers the keys has each exactly once.
 #![expect(clippy::print_stdout, reason = "a program that shows what it does")]
 
@@ -17,7 +17,7 @@ use chat_core::durable::{
 use chat_core::memory::MemoryBus;
 use chat_core::ports::EventBus;
 use chat_core::{Engine, NewMessage, UserId};
-use chat_store_sql::sqlite::{SqliteConfig, SqliteStore};
+use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -25,17 +25,15 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(file), Some(url)) = (arguments.next(), arguments.next()) else {
-        return Err("give a database file and the address to post to".into());
+    let (Some(database), Some(url)) = (arguments.next(), arguments.next()) else {
+        return Err(
+            "give a store's URL, such as sqlite:notes.db, and the address to post to".into()
+        );
     };
-    let store = SqliteStore::open(SqliteConfig::new(file)).await?;
-    let bus: Arc<dyn EventBus> = Arc::new(MemoryBus::new());
-    let engine = Engine::builder()
-        .store(store.events())
-        .views(store.views())
-        .bus(Arc::clone(&bus))
-        .build()
-        .await?;
+    let store = examples::open(&database).await?;
+    let bus = store.bus.clone();
+    let bus: Arc<dyn EventBus> = bus.unwrap_or_else(|| Arc::new(MemoryBus::new()));
+    let engine = Engine::builder().opened(&store).bus(Arc::clone(&bus)).build().await?;
 
     // The subscription's place is kept beside the chats, under this name.
     let name = SubscriptionName::new("webhook")?;
@@ -44,7 +42,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.max_attempts = 20;
     // A program that was killed holds its lease for so long.
     config.lease = Duration::from_secs(2);
-    let webhook = DurableSubscription::builder(name, store.events(), store.views())
+    let (events, views) = (Arc::clone(&store.events), Arc::clone(&store.views));
+    let webhook = DurableSubscription::builder(name, events, views)
         .bus(bus)
         .config(config)
         .handle(Arc::new(Webhook::new(&url)?))
@@ -121,6 +120,8 @@ impl Webhook {
         };
         let client = Client::builder()
             .tls_backend_preconfigured(tls.with_no_client_auth())
+            // A message is not carried to where nobody asked for it; the answer is no success.
+            .redirect(Policy::none())
             .timeout(Duration::from_secs(20))
             .build()?;
         Ok(Self { client, url })

@@ -40,22 +40,21 @@ fn a_history_moves_in_steps_and_goes_on_in_the_new_house() {
     let folder = tempfile::tempdir().expect("a folder");
     let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
     let (from, to) = (url(&old), url(&new));
-    let (old, new) = (old.to_str().expect("text"), new.to_str().expect("text"));
-    let note = |file: &str, text: &str| said(env!("CARGO_BIN_EXE_sqlite_history"), &[file, text]);
+    let note = |url: &str, text: &str| said(env!("CARGO_BIN_EXE_sqlite_history"), &[url, text]);
 
-    note(old, "one");
+    note(&from, "one");
     let first = said(MOVE, &[&format!("{from}?mode=ro"), &to]);
     assert!(first.contains("copied   2 events") && first.contains("behind   0 positions"));
     assert!(first.contains("run this again with --finish"), "{first}");
     // The old house is in use meanwhile.
-    note(old, "two");
+    note(&from, "two");
     let last = said(MOVE, &[&from, &to, "--finish", "--verify"]);
     assert!(last.contains("copied   3 events"), "{last}");
     assert!(last.contains("verified 3 events, streams: 1; the same"), "{last}");
     assert!(last.contains("start the programs on the new store"), "{last}");
 
     assert!(refused(&[&from, &to]).contains("this copy is finished"));
-    assert_eq!(note(new, "three"), "2: one\n3: two\n4: three\n");
+    assert_eq!(note(&to, "three"), "2: one\n3: two\n4: three\n");
 }
 
 #[test]
@@ -63,8 +62,8 @@ fn what_must_not_be_mixed_is_refused_in_words() {
     let folder = tempfile::tempdir().expect("a folder");
     let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
     let (from, to) = (url(&old), url(&new));
-    for file in [&old, &new] {
-        said(env!("CARGO_BIN_EXE_sqlite_history"), &[file.to_str().expect("text"), "mine"]);
+    for url in [&from, &to] {
+        said(env!("CARGO_BIN_EXE_sqlite_history"), &[url, "mine"]);
     }
     assert!(refused(&[&from, &to]).contains("the target holds events (stream chat/"));
     assert!(refused(&[&from, &from]).contains("source and target are the same store"));
@@ -74,12 +73,17 @@ fn what_must_not_be_mixed_is_refused_in_words() {
     let secret = refused(&["oracle://me:hunter2@db", &to]);
     assert!(secret.contains("`oracle:`") && !secret.contains("hunter2"), "{secret}");
     assert!(refused(&[&from]).contains("Usage"));
+    // A house that is not there is not made to be moved out of.
+    let missing = folder.path().join("missing.db");
+    let fresh = url(&folder.path().join("fresh.db"));
+    assert!(refused(&[&url(&missing), &fresh]).contains("missing.db"));
+    assert!(!missing.exists());
 }
 
 #[tokio::test]
 async fn killed_at_any_moment_it_goes_on_and_ends_with_everything() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (from, to) = (url(&folder.path().join("old.db")), url(&folder.path().join("new.db")));
+    let from = url(&folder.path().join("old.db"));
     let old: Opened = examples::open(&format!("{from}?durability=normal")).await.expect("opens");
     for round in 0..40_u64 {
         let name = stream(&format!("stream/{}", round % 9));
@@ -87,10 +91,27 @@ async fn killed_at_any_moment_it_goes_on_and_ends_with_everything() {
         write(&*old.events, &name, Expected::Any, some).await;
     }
     old.close().await;
-    let new = examples::open(&to).await.expect("opens");
+    // On a machine that lets this test wait, a whole house may be moved before the kill.
+    for attempt in 0..20 {
+        let to = url(&folder.path().join(format!("new{attempt}.db")));
+        let stopped = killed_again_and_again(&from, &to).await;
+        let last = said(MOVE, &[&from, &to, "--finish", "--verify"]);
+        assert!(last.contains("copied   20,000 events"), "{last}");
+        assert!(last.contains("verified 20,000 events, streams: 9"), "{last}");
+        if stopped {
+            return;
+        }
+    }
+    panic!("no kill came in the middle");
+}
+
+/// Kills several movers, one after the other. Whether a kill came in the middle of the work.
+async fn killed_again_and_again(from: &str, to: &str) -> bool {
+    let new = examples::open(to).await.expect("opens");
+    let (mut before, mut stopped) = (0, false);
     for round in 1..=6 {
         let mut command = Command::new(MOVE);
-        command.args([&from, &to]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args([from, to]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         while arrived(&new).await < round * 2_500 && child.try_wait().expect("its state").is_none()
         {
@@ -98,11 +119,13 @@ async fn killed_at_any_moment_it_goes_on_and_ends_with_everything() {
         }
         child.kill().expect("a kill");
         child.wait().expect("its end");
+        let arrived = arrived(&new).await;
+        assert!(arrived > before || arrived == 20_000, "nothing came in round {round}");
+        stopped |= arrived < 20_000;
+        before = arrived;
     }
     new.close().await;
-    let last = said(MOVE, &[&from, &to, "--finish", "--verify"]);
-    assert!(last.contains("copied   20,000 events"), "{last}");
-    assert!(last.contains("verified 20,000 events, streams: 9"), "{last}");
+    stopped
 }
 
 /// How far a store's log goes.

@@ -29,10 +29,10 @@ fn memory_shows_a_conversation_and_what_is_unread() {
 #[test]
 fn sqlite_history_knows_what_an_earlier_run_wrote() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("notes.db");
+    let url = format!("sqlite:{}", folder.path().join("notes.db").display());
     let program = env!("CARGO_BIN_EXE_sqlite_history");
-    let first = run(program, &[&file, Path::new("one")]);
-    let second = run(program, &[&file, Path::new("two")]);
+    let first = run(program, &[Path::new(&url), Path::new("one")]);
+    let second = run(program, &[Path::new(&url), Path::new("two")]);
     assert_eq!(first, "2: one\n");
     assert_eq!(second, "2: one\n3: two\n");
 }

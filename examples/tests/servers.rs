@@ -34,7 +34,7 @@ fn said(program: &str, arguments: &[&str]) -> String {
 #[test]
 fn postgres_rings_the_other_process() {
     let program = env!("CARGO_BIN_EXE_postgres");
-    let heard = "rung by the database: yes\n\
+    let heard = "the database brings a bus: yes\n\
                  heard in the other process: ann: Is there any tea left?\n";
     let url = server("CHAT_TEST_POSTGRES");
     assert_eq!(said(program, &[&url]), heard);
@@ -69,18 +69,18 @@ fn redis_cluster_spreads_chats_and_lists_them() {
 #[test]
 fn a_house_moves_from_a_file_through_every_server_and_back_into_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
     let history = env!("CARGO_BIN_EXE_sqlite_history");
     let (first, last) = (file("first.db"), file("last.db"));
     said(history, &[&first, "one"]);
     said(history, &[&first, "two"]);
     let houses = [
-        format!("sqlite:{first}"),
+        first,
         server("CHAT_TEST_POSTGRES"),
         server("CHAT_TEST_REDIS"),
         server("CHAT_TEST_MYSQL"),
         server("CHAT_TEST_REDIS_CLUSTER"),
-        format!("sqlite:{last}"),
+        last.clone(),
     ];
     for (old, new) in houses.iter().zip(houses.iter().skip(1)) {
         let moved = said(env!("CARGO_BIN_EXE_move_house"), &[old, new, "--finish", "--verify"]);

@@ -84,7 +84,8 @@ fn start(file: &Path, url: &str) -> (Child, ChildStdin, Receiver<String>) {
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }
-    let command = command.arg(file).arg(url).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(format!("sqlite:{}", file.display())).arg(url);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let stdin = child.stdin.take().expect("a pipe");
     let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -161,4 +162,35 @@ fn every_saved_message_arrives_though_the_sender_is_killed() {
     let distinct: BTreeSet<_> = posts.iter().collect();
     assert_eq!(distinct.len(), keys.len(), "a key stands for one message");
     assert!(posts.len() > first.len(), "the receiver that says nothing gets it again");
+}
+
+#[test]
+fn a_redirected_message_is_not_carried_on_and_is_parked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (requests, received) = channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(connection);
+            let mut first = String::new();
+            let _ = reader.read_line(&mut first).map(|_| requests.send(first));
+            // The body is left unread until the sender has gone: it has its answer.
+            let answer = format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{address}/elsewhere\r\n\
+                 Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        }
+    });
+    let url = format!("http://{address}/hook");
+    let (mut child, mut stdin, said) = start(&folder.path().join("notes.db"), &url);
+    writeln!(stdin, "for one place only").expect("the program reads");
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    let said: Vec<_> = said.iter().collect();
+    assert!(said.iter().any(|line| line.ends_with(", 1 parked")), "{said:?}");
+    let requests: Vec<_> = received.try_iter().collect();
+    assert_eq!(requests, ["POST /hook HTTP/1.1\r\n"], "asked once, and nowhere else");
 }

@@ -8,6 +8,7 @@ mod by_url;
 mod contract;
 mod durable;
 mod files;
+mod members;
 mod moving;
 mod processes;
 mod readable;

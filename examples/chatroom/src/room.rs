@@ -51,8 +51,8 @@ pub enum StartError {
     #[error("the chat engine did not start")]
     Engine(#[from] chat_core::ChatError),
     /// Something else went wrong.
-    #[error("{0}")]
-    Other(String),
+    #[error("the room cannot be set up")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A room that runs. Dropping it leaves its tasks to the runtime; [`shutdown`](Self::shutdown) ends
@@ -75,6 +75,10 @@ impl ChatRoom {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let model = assistant::backend(&config)?;
+        // First of all, as it leaves nothing to be closed if another has the address.
+        let listen = |source| StartError::Listen { address: config.listen.clone(), source };
+        let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
         let backends = database::backends();
         let database = backends.parse(config.database.expose())?;
         let opened = backends.open_url(&database).await?;
@@ -84,37 +88,32 @@ impl ChatRoom {
             opened.bus.clone().unwrap_or_else(|| Arc::new(MemoryBus::default()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
-        let engine = Engine::builder()
+        let builder = Engine::builder()
             .opened(&opened)
             .bus(Arc::clone(&bus))
             .clock(Arc::clone(&clock))
             .ids(Arc::clone(&ids))
-            .config(engine_config())
-            .build()
-            .await?;
+            .config(engine_config());
+        let engine = match builder.build().await {
+            Ok(engine) => engine,
+            Err(error) => {
+                opened.close().await;
+                return Err(error.into());
+            }
+        };
         let journal = Journal::new(Arc::clone(&opened.events), clock, ids);
-        let passwords = Passwords::new().await.map_err(|error| other(&error))?;
         let (close, closing) = watch::channel(false);
         let tabs = mpsc::channel(1);
-        let parts = Parts {
-            engine: engine.clone(),
-            accounts: Accounts::new(journal.clone(), passwords),
-            sessions: Sessions::new(journal.clone(), Arc::clone(&bus)),
-            directory: Directory::new(journal, Arc::clone(&bus)),
-            bus,
-            public_url: config.public_url,
-            trust_proxy: config.trust_proxy,
-            closing,
-            alive: tabs.0.downgrade(),
+        let alive = tabs.0.downgrade();
+        let site = match furnish(config, engine.clone(), journal, bus, closing, alive).await {
+            Ok(site) => Arc::new(site),
+            Err(error) => {
+                engine.shutdown().await;
+                opened.close().await;
+                return Err(error);
+            }
         };
-        let site = Arc::new(Site::new(parts).map_err(|error| other(&error))?);
-        site.open_lobby().await.map_err(|error| other(&error))?;
-
         let assistant = site.assistant.clone();
-
-        let listen = |source| StartError::Listen { address: config.listen.clone(), source };
-        let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
         let server = tokio::spawn(serve(listener, site, close.subscribe()));
         let assistant = Assistant::start(engine.user(assistant), model);
         tracing::info!(%address, %database, "the room is open");
@@ -157,6 +156,32 @@ impl ChatRoom {
     }
 }
 
+/// What is served, with its lobby.
+async fn furnish(
+    config: Config,
+    engine: Engine,
+    journal: Journal,
+    bus: Arc<dyn EventBus>,
+    closing: watch::Receiver<bool>,
+    alive: mpsc::WeakSender<()>,
+) -> Result<Site, StartError> {
+    let passwords = Passwords::new().await.map_err(other)?;
+    let parts = Parts {
+        engine,
+        accounts: Accounts::new(journal.clone(), passwords),
+        sessions: Sessions::new(journal.clone(), Arc::clone(&bus)),
+        directory: Directory::new(journal, Arc::clone(&bus)),
+        bus,
+        public_url: config.public_url,
+        trust_proxy: config.trust_proxy,
+        closing,
+        alive,
+    };
+    let site = Site::new(parts).map_err(other)?;
+    site.open_lobby().await.map_err(other)?;
+    Ok(site)
+}
+
 /// A browser is one reader of few chats; it needs no large pages.
 fn engine_config() -> EngineConfig {
     let mut config = EngineConfig::default();
@@ -179,6 +204,6 @@ async fn serve(
     axum::serve(listener, app).with_graceful_shutdown(closed).await
 }
 
-fn other(error: &dyn std::error::Error) -> StartError {
-    StartError::Other(error.to_string())
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> StartError {
+    StartError::Other(Box::new(error))
 }
