@@ -1,5 +1,6 @@
 //! Events that a handler refuses: retried, parked, listed, driven again, dropped.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -305,8 +306,14 @@ pub async fn an_event_that_kills_its_process_is_parked(harness: &dyn ScenarioHar
         bench.pass_a_lease();
     }
     let parked = bench.parked(10).await;
-    let [event] = parked.as_slice() else { panic!("{parked:?}") };
-    assert_eq!(event.id, event_id(4));
-    assert!(event.reason.contains("died"), "{}", event.reason);
-    assert_eq!(handler.distinct(), (0..10).filter(|number| *number != 4).collect());
+    assert!(parked.iter().all(|event| event.reason.contains("died")), "{parked:?}");
+    // Each time the process may have had an event of another partition in its hands as well, and
+    // nobody can tell which of them killed it. None but those is kept back.
+    let partitions: BTreeSet<_> = parked.iter().map(|event| event.partition).collect();
+    assert_eq!(partitions.len(), parked.len(), "one of each partition: {parked:?}");
+    let is_parked = |number| parked.iter().any(|event| event.id == event_id(number));
+    assert!(is_parked(4), "{parked:?}");
+    let delivered = handler.distinct();
+    assert!(!delivered.contains(&4));
+    assert!((0..10).all(|number| delivered.contains(&number) || is_parked(number)));
 }
