@@ -37,7 +37,7 @@ async fn follow(store: Arc<dyn EventStore>, total: usize) -> Vec<u64> {
 }
 
 /// Takes a position, lets time go by, and commits: as a program of the host's own could.
-fn write_slowly(file: Connection, times: u32) {
+fn write_slowly(file: &Connection, times: u32) {
     file.busy_timeout(SOON).unwrap();
     for number in 1..=times {
         file.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -62,7 +62,7 @@ async fn a_reader_misses_nothing_of_a_writer_whose_commits_are_held_up() {
     let store = place.open().await;
     let reader = tokio::spawn(follow(place.open().await.events(), slow + quick));
     let (file, times) = (place.raw(), u32::try_from(slow).unwrap());
-    let host = tokio::task::spawn_blocking(move || write_slowly(file, times));
+    let host = tokio::task::spawn_blocking(move || write_slowly(&file, times));
     for number in 0..quick as u64 {
         let append = single(&stream("chat/a"), Expected::Any, vec![event(1_000_000 + number)]);
         store.append_one(append).await.unwrap();
