@@ -27,7 +27,8 @@ local reign = run ~= '' and run .. ':' .. history or ''
 local state = redis.call('HMGET', KEYS[1], 'run', 'sync', 'p', 't')
 local known = state[1] or ''
 if ARGV[1] == '?' then
-  return {known == reign and 'kept' or 'other', reign, state[3] or '', state[4] or ''}
+  local same = reign == '' or known == reign
+  return {same and 'kept' or 'other', reign, state[3] or '', state[4] or ''}
 end
 
 local sync = run ~= '' and string.find(ARGV[1], run, 1, true) and 'always' or 'later'
