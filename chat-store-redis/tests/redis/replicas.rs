@@ -65,6 +65,8 @@ async fn a_batch_of_views_waits_too() {
     let master = Redis::start().unwrap();
     let mut replica = master.start_replica().unwrap();
     let place = Address::of(&master).await.place();
+    // The first to open makes the namespace, and waits for the replica as well.
+    let patient = waiting(&place, LONG).open().await;
     let store = waiting(&place, SHORT).open().await;
     let view = ViewId {
         projection: ProjectionName::new("list").unwrap(),
@@ -76,7 +78,6 @@ async fn a_batch_of_views_waits_too() {
         next: Checkpoint(next),
         ops: vec![ViewOp::Put(ViewKey::new("a").unwrap(), b"1".as_slice().into())],
     };
-    let patient = waiting(&place, LONG).open().await;
     assert!(patient.commit(&[batch(0, 1)]).await[0].is_ok());
     replica.pause();
     let outcome = store.commit(&[batch(1, 2)]).await.remove(0);
