@@ -59,7 +59,10 @@ impl Inserter {
     }
 }
 
-/// Cuts rows into pieces that one statement takes each.
+/// Cuts rows into pieces that one statement takes each, of lengths for which statements are kept: one
+/// that is used once must be closed, which the server does not answer, and then the system holds the
+/// next one back until the server acknowledges that, for 40 ms (Nagle's algorithm, which the driver
+/// does not turn off).
 pub(super) fn pieces<'r, 'a>(
     mut rows: &'r [NewRow<'a>],
     packet_limit: usize,
@@ -72,6 +75,7 @@ pub(super) fn pieces<'r, 'a>(
         };
         // One row that is too large alone is for the server to refuse.
         let count = rows.iter().take(MAX_ROWS).take_while(fits).count().max(1);
+        let count = rung_within(count);
         let (piece, rest) = rows.split_at_checked(count)?;
         rows = rest;
         Some(piece)
@@ -90,6 +94,12 @@ pub(super) fn is_rung(rows: usize) -> bool {
         None | Some(0..=3) => true,
         Some(doublings) => rows.trailing_zeros() + 3 >= doublings,
     }
+}
+
+/// The largest length up to this one for which statements are kept.
+fn rung_within(rows: usize) -> usize {
+    let step = rows.checked_ilog2().map_or(0, |doublings| doublings.saturating_sub(3));
+    rows >> step << step
 }
 
 const ROW: &str = "(?,?,?,?,?,?,?,?,?)";

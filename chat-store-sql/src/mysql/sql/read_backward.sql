@@ -3,7 +3,7 @@
  FROM {ns}_events WHERE stream = ?)
 UNION ALL
 (SELECT position, stream, version, event_id, type, schema_version, recorded_at, payload, metadata
- FROM {ns}_events
+ FROM {ns}_events FORCE INDEX ({ns}_events_by_version)
  WHERE stream = ? AND version < ?
  ORDER BY version DESC
  LIMIT ?)
