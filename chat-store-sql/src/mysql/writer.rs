@@ -115,14 +115,12 @@ impl Writer {
         let mut session = Session::new(&mut connection, limit);
         let mut decided = self.decided(&mut session, appends).await;
         if let Ok(answers) = &decided {
-            match repeated(answers) {
-                // What was written now is behind all that stood there.
-                0 => self.flushed.note(self.memory.last.unwrap_or_default()),
-                last => {
-                    if let Err(failure) = self.flushed.wait(&mut session, last).await {
-                        decided = Err(failure);
-                    }
-                }
+            if answers.iter().flatten().any(|answer| !answer.repeat) {
+                // What was committed now is behind all that stood there.
+                self.flushed.note(self.memory.last.unwrap_or_default());
+            } else if let Err(failure) = self.flushed.wait(&mut session, repeated(answers)).await {
+                // Nothing was written, so nothing has happened.
+                decided = Err(failure);
             }
         }
         if decided.is_err() {
