@@ -33,6 +33,7 @@ enum Flaw {
     IncludesTheStart,
     IgnoresBytes,
     GivesNothingForSmallBytes,
+    SkipsAtASeam,
     LooksAtTheHeadLater,
     SkipsInTheLog,
     MisplacesNext,
@@ -160,6 +161,9 @@ impl EventStore for Flawed {
         let mut page = self.1.read_stream(&self.name(stream), direction, from, limit).await?;
         if self.has(Flaw::GivesNothingForSmallBytes) && limit.bytes < 64 {
             page.events.clear();
+        }
+        if self.has(Flaw::SkipsAtASeam) && page.events.len() > 100 {
+            page.events.remove(64);
         }
         if self.has(Flaw::LooksAtTheHeadLater) {
             others_run().await;
@@ -297,6 +301,7 @@ caught! {
         streams_are_read_both_ways_from_every_version_with_every_limit;
     pages_without_bound: IgnoresBytes by a_page_heeds_the_limit_in_bytes;
     pages_without_progress: GivesNothingForSmallBytes by a_page_heeds_the_limit_in_bytes;
+    long_pages_in_two_parts: SkipsAtASeam by long_pages_heed_both_limits;
     heads_of_another_look: LooksAtTheHeadLater by a_page_is_one_consistent_look;
     gaps_in_the_log: SkipsInTheLog by
         log_readers_miss_nothing_while_many_write, the_log_has_every_event_once_in_commit_order;

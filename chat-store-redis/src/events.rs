@@ -18,6 +18,7 @@ use crate::incarnation::epoch;
 use crate::log;
 use crate::reply::{array, number};
 use crate::store::{RedisStore, Shared};
+use crate::stream_page;
 
 #[async_trait]
 impl EventStore for RedisStore {
@@ -27,6 +28,7 @@ impl EventStore for RedisStore {
         crate::appender::append(self.shared(), appends).await
     }
 
+    /// As the port says; a page of more than a few events in two round trips.
     async fn read_stream(
         &self,
         stream: &StreamId,
@@ -36,28 +38,7 @@ impl EventStore for RedisStore {
     ) -> Result<StreamPage, StoreError> {
         let shared = self.shared();
         shared.open()?;
-        let mut command = shared.scripts.read_stream.call(2);
-        command.arg(shared.keys.index(stream)).arg(shared.keys.events(stream));
-        match direction {
-            Direction::Forward => {
-                command.arg("forward").arg(format!("{}-0", from.0.saturating_add(1)));
-            }
-            Direction::Backward => {
-                command.arg("backward").arg(format!("{}-0", from.0.saturating_sub(1)));
-            }
-        }
-        command.arg(limit.clamped_events()).arg(limit.bytes);
-        let mut answer = array(shared.run(&command, Step::Read).await?)?.into_iter();
-        let head = answer.next();
-        if matches!(&head, Some(Value::BulkString(text)) if text == b"-1") {
-            return Err(corrupt(stream, Version::ZERO, "it has events but no index"));
-        }
-        let head = Version(number(head)?);
-        let entries = array(answer.next().unwrap_or_default())?;
-        let mut events = decoded(stream, entries)?;
-        check_run(stream, (direction, from, head), &events)?;
-        limit.cut(&mut events);
-        Ok(StreamPage { events, head })
+        stream_page::read(shared, (stream, direction), from, limit).await
     }
 
     /// As the port says, in two round trips: what the log refers to never changes, so that it may
@@ -162,33 +143,6 @@ pub(crate) fn decoded(
     entries: Vec<Value>,
 ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
     entries.into_iter().map(|entry| event(stream, entry)).collect()
-}
-
-/// Checks that a page begins where it must and has no hole: history that was trimmed or removed
-/// is an error, never skipped in silence.
-fn check_run(
-    stream: &StreamId,
-    (direction, from, head): (Direction, Version, Version),
-    events: &[Arc<RecordedEvent>],
-) -> Result<(), StoreError> {
-    let mut wanted = match direction {
-        Direction::Forward => from.next(),
-        Direction::Backward => Version(head.0.min(from.0.saturating_sub(1))),
-    };
-    let there = |version: Version| version > Version::ZERO && version <= head;
-    if events.is_empty() && there(wanted) {
-        return Err(corrupt(stream, wanted, GONE));
-    }
-    for event in events {
-        if event.version != wanted {
-            return Err(corrupt(stream, wanted, GONE));
-        }
-        wanted = match direction {
-            Direction::Forward => wanted.next(),
-            Direction::Backward => Version(wanted.0.saturating_sub(1)),
-        };
-    }
-    Ok(())
 }
 
 /// What is said of an event that the index knows and the stream does not hold.

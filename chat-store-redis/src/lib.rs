@@ -54,6 +54,7 @@ mod replicas;
 mod reply;
 mod scripts;
 mod store;
+mod stream_page;
 mod subscriber;
 mod tls;
 mod url;

@@ -21,7 +21,8 @@
 -- once the first write is in, Redis refuses no other for want of memory or disk, and it hands all
 -- of them to the append-only file and to replicas as one transaction.
 
-local call, sub, byte = redis.call, string.sub, string.byte
+local call, sub, byte, format = redis.call, string.sub, string.byte, string.format
+local KEYS, ARGV = KEYS, ARGV
 local state = call('HMGET', KEYS[1], 'p', 't', 'q', 'u')
 local at = ARGV[1]
 if at ~= '' and not (state[1] == at and state[2] == ARGV[2])
@@ -39,7 +40,7 @@ local wanted = {}
 for s = 1, count do
   wanted[s] = {'HMGET', KEYS[2 * s + 1], 'h', 'x'}
 end
-local i, arg, total = 1, 7, #plan
+local i, arg, total, ids = 1, 7, #plan, {}
 while i < total do
   local writes, guards = plan[i], plan[i + 1]
   i = i + 2
@@ -47,14 +48,15 @@ while i < total do
     local list = wanted[plan[i]]
     local n = #list
     for e = 1, plan[i + 2] do
-      list[n + e] = sub(ARGV[arg], 1, 16)
+      local id = sub(ARGV[arg], 1, 16)
+      list[n + e], ids[arg] = id, id
       arg = arg + 3
     end
     i = i + 3
   end
   i = i + 2 * guards
 end
-local head, largest, versions, broken, staged, sets = {}, {}, {}, {}, {}, {}
+local head, largest, stored, versions, broken, staged, sets = {}, {}, {}, {}, {}, {}, {}
 for s = 1, count do
   local list = wanted[s]
   local found = redis.pcall(unpack(list))
@@ -63,6 +65,7 @@ for s = 1, count do
     broken[s] = found.err
   else
     head[s], largest[s] = tonumber(found[1] or 0), tonumber(found[2] or 0)
+    stored[s] = largest[s]
     for k = 5, #list do
       local version = found[k - 2]
       if version then
@@ -76,6 +79,11 @@ for s = 1, count do
   versions[s], staged[s] = known, {}
 end
 
+-- What is decided to be written, event by event: the stream, the first of the event's arguments,
+-- and its version in digits. The first of them gets the position behind `before`.
+local before = tonumber(state[1] or 0)
+local written, stream_of, arg_of, digits = 0, {}, {}, {}
+
 -- The place in the log of the event that stands at a version, if its content is that of an
 -- argument; false if the content is another, nil if the event is gone.
 local function place(s, version, arg)
@@ -84,9 +92,9 @@ local function place(s, version, arg)
   local theirs, payload, position
   local mate = staged[s][version]
   if mate then
-    theirs, payload, position = ARGV[mate[1]], ARGV[mate[1] + 1], mate[2]
+    theirs, payload, position = ARGV[arg_of[mate]], ARGV[arg_of[mate] + 1], before + mate
   else
-    local id = version .. '-0'
+    local id = format('%d-0', version)
     local entry = call('XRANGE', KEYS[2 * s + 2], id, id)[1]
     if not entry then
       return nil
@@ -98,43 +106,47 @@ local function place(s, version, arg)
     and ARGV[arg + 1] == payload and position
 end
 
-local before = tonumber(state[1] or 0)
-local position = before
-local runs, answer = {}, {state[1] or '0', state[2] or ''}
+local runs, answer, length = {}, {state[1] or '0', state[2] or ''}, 2
 
-local function put(...)
-  local n = #answer
-  for k, value in ipairs({...}) do
-    answer[n + k] = value
-  end
+local function put(value)
+  length = length + 1
+  answer[length] = value
+end
+
+local function put_three(a, b, c)
+  answer[length + 1], answer[length + 2], answer[length + 3] = a, b, c
+  length = length + 3
 end
 
 -- Answers an append whose ids are known, all or some.
 local function repeated(start, writes, first_arg, all, some)
   if not all then
-    return put(4, some)
+    put(4)
+    return put(some)
   end
-  local kept = #answer
+  local kept = length
   put(2)
   local i, arg, ordinal = start, first_arg, 0
   for w = 1, writes do
     local s, first, last, where = plan[i], nil, nil, nil
     for _ = 1, plan[i + 2] do
       ordinal = ordinal + 1
-      local version = versions[s][sub(ARGV[arg], 1, 16)]
+      local version = versions[s][ids[arg]]
       where = (last == nil or version == last + 1) and place(s, version, arg)
       if not where then
-        for k = #answer, kept + 1, -1 do
+        for k = length, kept + 1, -1 do
           answer[k] = nil
         end
+        length = kept
         if where == nil then
-          return put(5, w, 'version ' .. version .. ' is gone')
+          return put_three(5, w, 'version ' .. version .. ' is gone')
         end
-        return put(4, ordinal)
+        put(4)
+        return put(ordinal)
       end
       first, last, arg = first or version, version, arg + 3
     end
-    put(first, last, where)
+    put_three(first, last, where)
     i = i + 3
   end
 end
@@ -145,12 +157,12 @@ local function decide(start, writes, guards, first_arg)
   for w = 1, writes do
     local s = plan[i]
     if broken[s] then
-      return put(5, w, broken[s])
+      return put_three(5, w, broken[s])
     end
     local known = versions[s]
     for _ = 1, plan[i + 2] do
       ordinal = ordinal + 1
-      if known[sub(ARGV[arg], 1, 16)] then
+      if known[ids[arg]] then
         some = some or ordinal
       else
         all = false
@@ -166,11 +178,11 @@ local function decide(start, writes, guards, first_arg)
   for n = 1, writes + guards do
     local s, expected = plan[i], plan[i + 1]
     if broken[s] then
-      return put(5, n, broken[s])
+      return put_three(5, n, broken[s])
     end
     local actual = head[s]
     if not (expected == -1 or expected == actual or (expected == -2 and actual > 0)) then
-      return put(3, n, actual)
+      return put_three(3, n, actual)
     end
     i = i + (n <= writes and 3 or 2)
   end
@@ -189,21 +201,22 @@ local function decide(start, writes, guards, first_arg)
     else
       runs[#runs + 1] = {s, first, events}
     end
+    local known, mine, top, n = versions[s], staged[s], largest[s], #set
     for version = first, first + events - 1 do
-      local id, metadata = sub(ARGV[arg], 1, 16), #ARGV[arg + 2]
+      local id, text, metadata = ids[arg], format('%d', version), #ARGV[arg + 2]
       local size = 64 + #ARGV[arg + 1] + (metadata > 0 and metadata - 1 or 0)
-      position = position + 1
-      versions[s][id] = version
-      staged[s][version] = {arg, position}
-      local n = #set
-      set[n + 1], set[n + 2] = id, version
-      if size > largest[s] then
-        largest[s] = size
+      written = written + 1
+      stream_of[written], arg_of[written], digits[written] = s, arg, text
+      known[id], mine[version] = version, written
+      set[n + 1], set[n + 2], n = id, text, n + 2
+      if size > top then
+        top = size
       end
       arg = arg + 3
     end
+    largest[s] = top
     head[s] = first + events - 1
-    put(first, head[s], position)
+    put_three(first, head[s], before + written)
     i = i + 3
   end
 end
@@ -219,7 +232,7 @@ while i < total do
   end
   i = i + 2 * guards
 end
-if position == before then
+if written == 0 then
   if ARGV[5] == '1' and state[1] then
     -- What is repeated may have been written on another connection, and a wait counts the writes of
     -- its own. These two change nothing and need no memory.
@@ -231,31 +244,30 @@ end
 
 -- From here on nothing is refused any more. The log comes first: it is the one write that could
 -- still find something out of order, and then nothing is written.
-local references = {}
+local references, from = {}, ARGV[4] + 1
 for n, run in ipairs(runs) do
-  references[n] = run[2] .. ' ' .. run[3] .. ' ' .. sub(KEYS[2 * run[1] + 2], ARGV[4] + 1)
+  references[n] = format('%d %d ', run[2], run[3]) .. sub(KEYS[2 * run[1] + 2], from)
 end
+local position = format('%d', before + written)
 call('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
-for _, run in ipairs(runs) do
-  local s = run[1]
-  local key, mates = KEYS[2 * s + 2], staged[s]
-  for version = run[2], run[2] + run[3] - 1 do
-    local mate = mates[version]
-    local arg = mate[1]
-    local metadata = ARGV[arg + 2]
-    if metadata == '' then
-      call('XADD', key, version .. '-0', 'e', ARGV[arg] .. mate[2], 'p', ARGV[arg + 1])
-    else
-      call('XADD', key, version .. '-0', 'e', ARGV[arg] .. mate[2], 'p', ARGV[arg + 1],
-        'm', sub(metadata, 2))
-    end
+for n = 1, written do
+  local arg = arg_of[n]
+  local key, metadata, place = KEYS[2 * stream_of[n] + 2], ARGV[arg + 2], format('%d', before + n)
+  if metadata == '' then
+    call('XADD', key, digits[n] .. '-0', 'e', ARGV[arg] .. place, 'p', ARGV[arg + 1])
+  else
+    call('XADD', key, digits[n] .. '-0', 'e', ARGV[arg] .. place, 'p', ARGV[arg + 1],
+      'm', sub(metadata, 2))
   end
 end
 for s, set in pairs(sets) do
   local n = #set
-  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'h', head[s], 'x', largest[s]
+  set[n + 1], set[n + 2] = 'h', digits[staged[s][head[s]]]
+  if largest[s] ~= stored[s] then
+    set[n + 3], set[n + 4] = 'x', largest[s]
+  end
   call(unpack(set))
 end
 call('HSET', KEYS[1], 'p', position, 't', ARGV[3], 'q', state[1] or '', 'u', state[2] or '')
-answer[1], answer[2] = tostring(position), ARGV[3]
+answer[1], answer[2] = position, ARGV[3]
 return answer

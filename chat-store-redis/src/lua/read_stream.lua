@@ -3,7 +3,8 @@
 -- KEYS: 1 the stream's index, 2 its events.
 -- ARGV: 1 `forward` or `backward`, 2 the id where the page begins, 3 most events, 4 bytes after
 --       which the page may end.
--- The answer: the head (`-1` if there are events without an index), then the entries.
+-- The answer: the head (`-1` if there are events without an index), the entries, and the bytes of
+-- the stream's largest event.
 
 local known = redis.call('HMGET', KEYS[1], 'h', 'x')
 if not known[1] then
@@ -15,7 +16,7 @@ if ARGV[1] == 'backward' then
 end
 local left, bytes, largest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(known[2])
 if left * largest <= bytes then
-  return {known[1], redis.call(command, KEYS[2], ARGV[2], bound, 'COUNT', left)}
+  return {known[1], redis.call(command, KEYS[2], ARGV[2], bound, 'COUNT', left), known[2]}
 end
 -- Never more at a time than the bytes that are left hold of the largest, so that a page of large
 -- events is not read far beyond its end.
@@ -34,4 +35,4 @@ while left > 0 do
   left = left - count
   from = '(' .. page[count][1]
 end
-return {known[1], all}
+return {known[1], all, known[2]}

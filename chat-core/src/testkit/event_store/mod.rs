@@ -122,6 +122,7 @@ macro_rules! event_store_tests {
             streams_of_one_key_share_a_partition,
             streams_are_read_both_ways_from_every_version_with_every_limit,
             a_page_heeds_the_limit_in_bytes,
+            long_pages_heed_both_limits,
             an_absent_stream_is_an_empty_page,
             a_page_is_one_consistent_look,
             find_finds_by_stream_and_id,

@@ -76,6 +76,38 @@ pub async fn a_page_heeds_the_limit_in_bytes(harness: &dyn StoreHarness) {
     }
 }
 
+/// Guarantee 7, for pages of more events than an adapter may read in one go.
+pub async fn long_pages_heed_both_limits(harness: &dyn StoreHarness) {
+    const EVENTS: u64 = 400;
+    let store = harness.open().await;
+    let name = stream("chat");
+    for first in (0..EVENTS).step_by(100) {
+        let sized = (first..first + 100).map(|number| {
+            // Most are small, and a few have hundreds of times as much.
+            let size = if number % 90 == 80 { 20_000 } else { number * 7 % 50 };
+            event_with(number, &format!("\"{}\"", "x".repeat(size as usize)))
+        });
+        write(&*store, &name, Expected::Any, sized.collect()).await;
+    }
+    let all = read_all(&*store, &name).await;
+    assert_eq!(all.len() as u64, EVENTS);
+    for direction in [Direction::Forward, Direction::Backward] {
+        for from in [0, 1, 64, 200, EVENTS, Version::MAX.0].map(Version) {
+            for events in [63, 65, 129, 1_000] {
+                for bytes in [1, 20_000, 100_000, usize::MAX] {
+                    let limit = PageLimit { events, bytes };
+                    let page = store.read_stream(&name, direction, from, limit).await;
+                    let page = page.expect("a page");
+                    let mut expected = expected(&all, direction, from, events);
+                    expected.truncate(super::reach(&expected, bytes));
+                    assert_eq!(page.events, expected, "{direction:?} from {from}, {limit:?}");
+                    assert_eq!(page.head, Version(EVENTS));
+                }
+            }
+        }
+    }
+}
+
 /// `read_stream`: "an empty page with head zero, not an error".
 pub async fn an_absent_stream_is_an_empty_page(harness: &dyn StoreHarness) {
     let store = harness.open().await;
