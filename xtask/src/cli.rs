@@ -38,7 +38,8 @@ pub(crate) enum Task {
         /// Without it one round runs. A round that has begun is finished.
         #[arg(long)]
         minutes: Option<u64>,
-        /// Random histories for each model check in one round (`CHAT_KIT_CASES`).
+        /// Random histories for each model check in memory in one round (`CHAT_KIT_CASES`); a
+        /// twentieth of that under faults, a thousandth on each database.
         #[arg(long, default_value_t = 1_000_000)]
         cases: u64,
     },

@@ -42,6 +42,8 @@ pub(crate) struct Steps {
     pub(crate) children: Children,
     pub(crate) held: Held,
     pub(crate) metadata: Metadata,
+    /// Random histories for each model check of a soak, where they run in memory.
+    pub(crate) cases: u64,
     records: Vec<Record>,
     tally: Tally,
     ran: Vec<String>,
@@ -53,6 +55,7 @@ impl Steps {
             children,
             held: Held::default(),
             metadata,
+            cases: 0,
             records: Vec::new(),
             tally: Tally::default(),
             ran: Vec::new(),
