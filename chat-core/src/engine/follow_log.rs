@@ -1,6 +1,10 @@
 //! Follows the log of the store: finds what other processes appended, for the live tails here, and
 //! keeps the chat lists up to date. Each process follows by itself; where the lists have come is
 //! kept in the views, so that a crash leaves nothing out.
+//!
+//! Where the lists are far behind the log (an engine that was away for long, a store that is another
+//! incarnation, so that its log is read again), nobody who listens waits for them: what comes from
+//! now on is read first, and what came before page by page in between.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -23,7 +27,8 @@ use crate::id::{
     ChatId, Checkpoint, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
 };
 use crate::ports::{
-    BusItem, LOG_TOPIC, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet, ViewId,
+    BusItem, LOG_TOPIC, LogPage, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet,
+    ViewId,
 };
 
 /// Where the log has been followed to, and who waits for it.
@@ -36,19 +41,42 @@ pub(super) struct LogFollower {
     own_events: AtomicBool,
     /// The store is of another incarnation: its log is read from its beginning.
     anew: AtomicBool,
+    /// Where the log ends now, what comes from here on is to be read first.
+    unplaced: AtomicBool,
     waiting: Mutex<Vec<oneshot::Sender<Result<(), ChatError>>>>,
     /// Counts batches of this process, to ring others.
     appended: watch::Sender<u64>,
 }
 
+/// Where one partition's log was read to.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
-    /// Read up to here.
+    /// The log's end when following began: everybody who listens knows what came before.
+    start: Position,
+    /// Read from `start` up to here.
     read: Position,
+    /// What came before `start` was read up to here.
+    backlog: Position,
     /// The lists hold everything up to here.
     listed: Position,
     /// The checkpoint that the views have.
     saved: Checkpoint,
+}
+
+impl Cursor {
+    fn at(listed: Position) -> Self {
+        let saved = Checkpoint(listed.0);
+        Self { start: listed, read: listed, backlog: listed, listed, saved }
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.backlog < self.start
+    }
+
+    /// Everything up to here was read.
+    fn whole(&self) -> Position {
+        if self.has_backlog() { self.backlog } else { self.read }
+    }
 }
 
 /// What happened to one chat in the part of the log that was just read.
@@ -124,19 +152,15 @@ impl LogFollower {
             gets.push(ViewGet { view: checkpoint_view(PartitionId(partition))?, keys: vec![] });
         }
         let values = views.get(&gets).await?;
-        let cursors = values
-            .iter()
-            .map(|values| {
-                let position = Position(values.checkpoint.0);
-                Cursor { read: position, listed: position, saved: values.checkpoint }
-            })
-            .collect();
+        let listed = values.iter().map(|values| Position(values.checkpoint.0));
+        let cursors = listed.map(Cursor::at).collect();
         Ok(Self {
             cursors: Mutex::new(cursors),
             wake: Notify::new(),
             urgent: AtomicBool::new(true),
             own_events: AtomicBool::new(false),
             anew: AtomicBool::new(false),
+            unplaced: AtomicBool::new(true),
             waiting: Mutex::default(),
             appended: watch::Sender::new(0),
         })
@@ -204,17 +228,33 @@ pub(super) async fn drive(shared: Arc<Shared>) {
     }
 }
 
-/// Reads what is new, and writes the lists if it is time.
+/// Reads what is new and a page of what is old, and writes the lists if it is time.
 async fn round(
     shared: &Arc<Shared>,
     gathered: &mut Gathered,
     asked: bool,
 ) -> Result<(), ChatError> {
     let mut result = look_at_epoch(shared, gathered).await;
-    for partition in 0..shared.partitions {
-        // One partition that cannot be read does not hold up the others.
-        let read = read_to_end(shared, gathered, PartitionId(partition)).await;
-        result = result.and(read);
+    loop {
+        for partition in 0..shared.partitions {
+            // One partition that cannot be read does not hold up the others.
+            let read = read_to_end(shared, gathered, PartitionId(partition)).await;
+            result = result.and(read);
+        }
+        let mut more = false;
+        for partition in 0..shared.partitions {
+            let read = read_backlog(shared, gathered, PartitionId(partition)).await;
+            more |= matches!(read, Ok(true));
+            result = result.and(read.map(drop));
+        }
+        // Who asks wants all of it.
+        if more && asked && result.is_ok() && !shared.is_stopped() {
+            continue;
+        }
+        if more {
+            shared.follower.wake_at_once();
+        }
+        break;
     }
     let due = gathered.due.is_some_and(|due| due <= Instant::now());
     if (asked || due) && gathered.due.is_some() {
@@ -231,21 +271,38 @@ async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<
         shared.epoch_now().await?;
         gathered.next_look = Some(now + EPOCH_LOOK);
     }
-    if !shared.follower.anew.swap(false, Ordering::AcqRel) {
+    if shared.follower.anew.swap(false, Ordering::AcqRel) {
+        *gathered = Gathered { next_look: gathered.next_look, ..Gathered::default() };
+        for partition in 0..shared.partitions {
+            set_cursor(shared, PartitionId(partition), |cursor| {
+                *cursor = Cursor { saved: cursor.saved, ..Cursor::at(Position::ZERO) };
+            });
+        }
+        shared.follower.unplaced.store(true, Ordering::Release);
+    }
+    if !shared.follower.unplaced.load(Ordering::Acquire) {
         return Ok(());
     }
-    *gathered = Gathered { next_look: gathered.next_look, ..Gathered::default() };
-    for partition in 0..shared.partitions {
-        set_cursor(shared, PartitionId(partition), |cursor| {
-            (cursor.read, cursor.listed) = (Position::ZERO, Position::ZERO);
+    place(shared).await?;
+    shared.follower.unplaced.store(false, Ordering::Release);
+    Ok(())
+}
+
+/// Lets what comes from now on be read first. Whoever listens already is brought up to date behind
+/// the look at the log's end, so that nothing falls between.
+async fn place(shared: &Arc<Shared>) -> Result<(), ChatError> {
+    for partition in (0..shared.partitions).map(PartitionId) {
+        let limit = PageLimit::events(1);
+        let head = shared.store.read_log(partition, Position::MAX, limit).await?.head;
+        set_cursor(shared, partition, |cursor| {
+            if head > cursor.read {
+                (cursor.start, cursor.read) = (head, head);
+            }
         });
     }
     for cell in shared.live_cells() {
-        if let Err(error) = refreshed(shared, &cell).await {
-            // The others, and this one, are looked at again.
-            shared.follower.begin_anew();
-            return Err(error);
-        }
+        // The others, and this one, are looked at again.
+        refreshed(shared, &cell).await?;
     }
     Ok(())
 }
@@ -330,18 +387,9 @@ async fn read_to_end(
 ) -> Result<(), ChatError> {
     loop {
         let from = cursor(shared, partition).read;
-        let limit = PageLimit::events(PageLimit::MAX_EVENTS);
-        let page = shared.store.read_log(partition, from, limit).await?;
-        if page.head < from {
-            // It lost its end, perhaps before this process began. Nobody waits for the next look.
-            shared.follower.begin_anew();
-            return shared.epoch_now().await.map(drop);
-        }
-        let mut fresh = HashMap::new();
-        collect(shared, &page.events, &mut fresh);
-        shared.counters.log_events.fetch_add(page.events.len() as u64, Ordering::Relaxed);
-        deliver(shared, &fresh).await?;
-        gathered.note(shared, fresh, page.events.len());
+        let Some(page) = read_page(shared, gathered, partition, from).await? else {
+            return Ok(());
+        };
         set_cursor(shared, partition, |cursor| cursor.read = page.next);
         if gathered.is_full() {
             write_lists(shared, gathered).await?;
@@ -350,6 +398,52 @@ async fn read_to_end(
             return Ok(());
         }
     }
+}
+
+/// Reads a page of what came before this process began to follow; whether there is more of it.
+async fn read_backlog(
+    shared: &Arc<Shared>,
+    gathered: &mut Gathered,
+    partition: PartitionId,
+) -> Result<bool, ChatError> {
+    let before = cursor(shared, partition);
+    if !before.has_backlog() {
+        return Ok(false);
+    }
+    let Some(page) = read_page(shared, gathered, partition, before.backlog).await? else {
+        return Ok(false);
+    };
+    // Behind the log's end there is nothing, whatever that look saw as its end.
+    let upto = if page.next >= page.head { page.next.max(before.start) } else { page.next };
+    set_cursor(shared, partition, |cursor| cursor.backlog = upto);
+    if gathered.is_full() {
+        write_lists(shared, gathered).await?;
+    }
+    Ok(cursor(shared, partition).has_backlog())
+}
+
+/// Reads a page of a partition's log and brings it to those who want it. Nothing: the log has lost
+/// its end, and is read anew.
+async fn read_page(
+    shared: &Arc<Shared>,
+    gathered: &mut Gathered,
+    partition: PartitionId,
+    from: Position,
+) -> Result<Option<LogPage>, ChatError> {
+    let limit = PageLimit::events(PageLimit::MAX_EVENTS);
+    let page = shared.store.read_log(partition, from, limit).await?;
+    if page.head < from {
+        // It lost its end, perhaps before this process began. Nobody waits for the next look.
+        shared.follower.begin_anew();
+        shared.epoch_now().await?;
+        return Ok(None);
+    }
+    let mut fresh = HashMap::new();
+    collect(shared, &page.events, &mut fresh);
+    shared.counters.log_events.fetch_add(page.events.len() as u64, Ordering::Relaxed);
+    deliver(shared, &fresh).await?;
+    gathered.note(shared, fresh, page.events.len());
+    Ok(Some(page))
 }
 
 fn collect(
@@ -433,7 +527,7 @@ async fn write_lists(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<()
     *gathered = Gathered { took: began.elapsed(), next_look, ..Gathered::default() };
     for partition in 0..shared.partitions {
         let partition = PartitionId(partition);
-        set_cursor(shared, partition, |cursor| cursor.listed = cursor.read);
+        set_cursor(shared, partition, |cursor| cursor.listed = cursor.whole());
         save_partition(shared, partition).await;
     }
     Ok(())
@@ -517,8 +611,8 @@ async fn save_partition(shared: &Shared, partition: PartitionId) {
 
 fn cursor(shared: &Shared, partition: PartitionId) -> Cursor {
     let cursors = lock(&shared.follower.cursors);
-    let start = Cursor { read: Position::ZERO, listed: Position::ZERO, saved: Checkpoint::ZERO };
-    usize::try_from(partition.0).ok().and_then(|at| cursors.get(at).copied()).unwrap_or(start)
+    let at = usize::try_from(partition.0).ok().and_then(|at| cursors.get(at).copied());
+    at.unwrap_or(Cursor::at(Position::ZERO))
 }
 
 fn set_cursor(shared: &Shared, partition: PartitionId, change: impl FnOnce(&mut Cursor)) {

@@ -1,0 +1,188 @@
+//! An engine whose chat lists are far behind the log does not let those wait who listen.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::domain::{NewGroup, Role};
+use chat_core::memory::{MemoryBus, MemoryEventStore};
+use chat_core::ports::{
+    Append, AppendResult, Direction, EventStore, Expected, LogPage, PageLimit, StoreError,
+    StoreInfo, StreamPage,
+};
+use chat_core::testkit::fixture::{events, stream, write};
+use chat_core::{
+    ChatId, ChatListQuery, Delivery, Engine, Epoch, EventId, NewMessage, PartitionId, Position,
+    RecordedEvent, StreamId, SubscribeFrom, Subscription, UserId, Version,
+};
+use uuid::Uuid;
+
+/// A store whose full pages of the log take a second each.
+#[derive(Debug)]
+struct SlowLog {
+    inner: Arc<MemoryEventStore>,
+    full_pages: AtomicUsize,
+    another: AtomicBool,
+}
+
+#[async_trait]
+impl EventStore for SlowLog {
+    async fn append(&self, appends: &[Append]) -> Vec<AppendResult> {
+        self.inner.append(appends).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        direction: Direction,
+        from: Version,
+        limit: PageLimit,
+    ) -> Result<StreamPage, StoreError> {
+        self.inner.read_stream(stream, direction, from, limit).await
+    }
+
+    async fn read_log(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<LogPage, StoreError> {
+        let page = self.inner.read_log(partition, after, limit).await?;
+        if page.events.len() == PageLimit::MAX_EVENTS {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.full_pages.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(page)
+    }
+
+    async fn find(
+        &self,
+        stream: &StreamId,
+        id: EventId,
+    ) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
+        self.inner.find(stream, id).await
+    }
+
+    async fn heads(&self, streams: &[StreamId]) -> Result<Vec<Version>, StoreError> {
+        self.inner.heads(streams).await
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let mut info = self.inner.info().await?;
+        if self.another.load(Ordering::SeqCst) {
+            info.epoch = Epoch(Uuid::max());
+        }
+        Ok(info)
+    }
+
+    fn partition_of(&self, stream: &StreamId) -> PartitionId {
+        self.inner.partition_of(stream)
+    }
+}
+
+/// Two processes on one store with a long log; the second reads it slowly and has no lists yet.
+struct World {
+    slow: Arc<SlowLog>,
+    first: Engine,
+    second: Engine,
+    chat: ChatId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let inner = Arc::new(MemoryEventStore::new());
+        let bus = Arc::new(MemoryBus::new());
+        let slow = SlowLog {
+            inner: Arc::clone(&inner),
+            full_pages: AtomicUsize::new(0),
+            another: AtomicBool::new(false),
+        };
+        let slow = Arc::new(slow);
+        let first = Engine::builder().store(Arc::clone(&inner) as _);
+        let first = first.bus(Arc::clone(&bus) as _).build().await.unwrap();
+        let group = NewGroup::named("tea").with_member(user("bob"), Role::Member);
+        let chat = first.user(user("ann")).create_group(group, None).await.unwrap().chat;
+        for page in 0..PAGES as u64 {
+            let numbers = page * 1_000..(page + 1) * 1_000;
+            write(&*inner, &stream("elsewhere"), Expected::Any, events(numbers)).await;
+        }
+        let second = Engine::builder().store(Arc::clone(&slow) as _);
+        let second = second.bus(bus as _).build().await.unwrap();
+        Self { slow, first, second, chat }
+    }
+
+    async fn listen(&self) -> Subscription {
+        let chat = self.second.user(user("bob")).chat(&self.chat);
+        chat.subscribe(SubscribeFrom::Start).await.unwrap()
+    }
+
+    /// Says something in the first process, and waits until it is heard in the second.
+    async fn say(&self, heard: &mut Subscription) {
+        let chat = self.first.user(user("ann")).chat(&self.chat);
+        let version = chat.send(NewMessage::text("now")).await.unwrap().version;
+        while heard.version() < version {
+            match heard.next().await {
+                Some(Delivery::Events(_) | Delivery::Signal(_)) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn full_pages(&self) -> usize {
+        self.slow.full_pages.load(Ordering::SeqCst)
+    }
+
+    /// What the list of the second process says of unread messages; it is exact, so it waits.
+    async fn unread(&self) -> u64 {
+        let page = self.second.user(user("bob")).chats(ChatListQuery::top(10)).await.unwrap();
+        let unread = page.chats.iter().map(|chat| chat.unread).collect::<Vec<_>>();
+        assert_eq!(unread.len(), 1);
+        unread[0]
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+const PAGES: usize = 50;
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_does_not_wait_for_lists_that_are_far_behind() {
+    let world = World::new().await;
+    let mut heard = world.listen().await;
+    for _ in 0..5 {
+        world.say(&mut heard).await;
+    }
+    assert!(world.full_pages() < PAGES, "all of the log was read first");
+    assert_eq!(world.unread().await, 5);
+    assert_eq!(world.full_pages(), PAGES, "the lists are of the whole log, read once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_does_not_wait_for_the_log_of_another_incarnation() {
+    let world = World::new().await;
+    let mut heard = world.listen().await;
+    world.say(&mut heard).await;
+    assert_eq!(world.unread().await, 1);
+    world.slow.another.store(true, Ordering::SeqCst);
+    // What is heard of the old log ends.
+    while heard.next().await.is_some() {}
+    let mut heard = world.listen().await;
+    for _ in 0..5 {
+        world.say(&mut heard).await;
+    }
+    assert!(world.full_pages() < 2 * PAGES, "all of the log was read first");
+    assert_eq!(world.unread().await, 6);
+    assert_eq!(world.full_pages(), 2 * PAGES, "the lists are of the whole log, read once more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_ends_does_not_read_all_of_the_log_first() {
+    let world = World::new().await;
+    world.listen().await;
+    world.second.shutdown().await;
+    assert!(world.full_pages() < PAGES, "all of the log was read first");
+}
