@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
-use redis::{Client, Cmd, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, Value};
 use tokio::process::Command;
 
 use super::rows::{Turns, goes_on, rate};
@@ -75,9 +75,11 @@ pub(super) const CLUSTER: Subject = Subject {
     ..ALWAYS
 };
 
-/// A connection that sends what callers give it as they come.
+/// A connection that sends what callers give it as they come, and waits for answers for as long as
+/// they take.
 async fn connect(url: &str) -> Result<MultiplexedConnection> {
-    Ok(Client::open(url)?.get_multiplexed_async_connection().await?)
+    let settings = AsyncConnectionConfig::new().set_response_timeout(None);
+    Ok(Client::open(url)?.get_multiplexed_async_connection_with_config(&settings).await?)
 }
 
 async fn benchmark(ground: Arc<Ground>, time: Duration) -> Result<f64> {
