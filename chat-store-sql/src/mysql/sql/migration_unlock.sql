@@ -1,1 +1,1 @@
-DO RELEASE_LOCK(SHA1(CONCAT(DATABASE(), '/{ns}/migrate')))
+DO RELEASE_LOCK(SHA2(CONCAT(DATABASE(), '/{ns}/migrate'), 224))
