@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::domain::{NewGroup, Role};
-use chat_core::memory::{MemoryBus, MemoryEventStore};
+use chat_core::memory::{MemoryBus, MemoryEventStore, MemoryViewStore};
 use chat_core::ports::{
     Append, AppendResult, Direction, EventStore, Expected, LogPage, PageLimit, StoreError,
     StoreInfo, StreamPage,
@@ -15,7 +15,8 @@ use chat_core::ports::{
 use chat_core::testkit::fixture::{events, stream, write};
 use chat_core::{
     ChatId, ChatListQuery, Delivery, Engine, Epoch, EventId, NewMessage, PartitionId, Position,
-    RecordedEvent, StreamId, SubscribeFrom, Subscription, UserId, Version,
+    RecordedEvent, ResetReason, StreamId, SubscribeFrom, Subscription, SubscriptionEnd, UserId,
+    Version,
 };
 use uuid::Uuid;
 
@@ -87,6 +88,7 @@ struct World {
     slow: Arc<SlowLog>,
     first: Engine,
     second: Engine,
+    views: Arc<MemoryViewStore>,
     chat: ChatId,
 }
 
@@ -108,9 +110,17 @@ impl World {
             let numbers = page * 1_000..(page + 1) * 1_000;
             write(&*inner, &stream("elsewhere"), Expected::Any, events(numbers)).await;
         }
-        let second = Engine::builder().store(Arc::clone(&slow) as _);
+        let (second, views) = (slow.clone(), Arc::new(MemoryViewStore::new()));
+        let second = Engine::builder().store(second as _).views(Arc::clone(&views) as _);
         let second = second.bus(bus as _).build().await.unwrap();
-        Self { slow, first, second, chat }
+        Self { slow, first, second, views, chat }
+    }
+
+    /// The second process ends, and another takes its place and its views.
+    async fn restart(&mut self) {
+        self.second.shutdown().await;
+        let builder = Engine::builder().store(Arc::clone(&self.slow) as _);
+        self.second = builder.views(Arc::clone(&self.views) as _).build().await.unwrap();
     }
 
     async fn listen(&self) -> Subscription {
@@ -168,7 +178,18 @@ async fn who_listens_does_not_wait_for_the_log_of_another_incarnation() {
     assert_eq!(world.unread().await, 1);
     world.slow.another.store(true, Ordering::SeqCst);
     // What is heard of the old log ends.
-    while heard.next().await.is_some() {}
+    let end = async {
+        loop {
+            match heard.next().await {
+                Some(Delivery::Ended(end)) => break end,
+                Some(_) => {}
+                None => panic!("it ended without a word"),
+            }
+        }
+    };
+    let end = tokio::time::timeout(Duration::from_secs(600), end).await.unwrap();
+    let reason = ResetReason::EpochChanged;
+    assert!(matches!(end, SubscriptionEnd::Reset { reason: found } if found == reason), "{end:?}");
     let mut heard = world.listen().await;
     for _ in 0..5 {
         world.say(&mut heard).await;
@@ -184,4 +205,22 @@ async fn an_engine_that_ends_does_not_read_all_of_the_log_first() {
     world.listen().await;
     world.second.shutdown().await;
     assert!(world.full_pages() < PAGES, "all of the log was read first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_of_another_incarnation_is_read_to_its_end_over_a_restart() {
+    let mut world = World::new().await;
+    assert_eq!(world.unread().await, 0);
+    assert_eq!(world.full_pages(), PAGES);
+    world.restart().await;
+    assert_eq!(world.unread().await, 0);
+    assert_eq!(world.full_pages(), PAGES, "where the lists stand is kept");
+    world.slow.another.store(true, Ordering::SeqCst);
+    // Long enough for a look, and for some of the pages.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let read = world.full_pages();
+    assert!((PAGES + 1..2 * PAGES).contains(&read), "{read} pages");
+    world.restart().await;
+    assert_eq!(world.unread().await, 0);
+    assert!(world.full_pages() >= 2 * PAGES, "the rest was left out");
 }

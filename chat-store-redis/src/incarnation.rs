@@ -26,6 +26,7 @@
 //!
 //! Then an operator calls [`RedisStore::renew_epoch`](crate::RedisStore::renew_epoch).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chat_core::ports::StoreError;
@@ -57,6 +58,8 @@ pub(crate) struct Incarnation {
     known: Mutex<Known>,
     /// How often the server was entered; held while it is.
     entered: tokio::sync::Mutex<u64>,
+    /// The same, for who does not want to wait while it is entered.
+    times: AtomicU64,
     /// Whether every partition was compared before this process came.
     compared_before: bool,
 }
@@ -85,7 +88,7 @@ impl Incarnation {
     ) -> Self {
         let marks = (0..partitions).map(|_| None).collect();
         let known = Mutex::new(Known { epoch, marks, durability });
-        Self { known, entered: Default::default(), compared_before }
+        Self { known, entered: Default::default(), times: AtomicU64::new(0), compared_before }
     }
 
     /// How the servers keep what they have, as they were when last entered.
@@ -172,6 +175,11 @@ impl Incarnation {
         *self.entered.lock().await
     }
 
+    /// How often the server was entered, not counting one that is being entered now.
+    pub(crate) fn times(&self) -> u64 {
+        self.times.load(Ordering::Acquire)
+    }
+
     /// Looks whether the servers are those that were compared, and compares them if they are not.
     pub(crate) async fn watch(&self, reach: Reach<'_>) -> Result<(), StoreError> {
         let times = self.entered().await;
@@ -198,6 +206,7 @@ impl Incarnation {
         // A server that has become master in between knows the scripts and was not compared.
         self.compare_all(reach, true).await?;
         *entered += 1;
+        self.times.store(*entered, Ordering::Release);
         Ok(())
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn read(
     let reader = Reader { shared, stream, direction };
     let wanted = limit.clamped_events();
     for _ in 0..TRIES {
-        let times = shared.incarnation.entered().await;
+        let times = shared.incarnation.times();
         let mut page = reader.look(from, wanted.min(FEW), limit.bytes).await?;
         if let Some(rest) = reader.rest(&page, wanted, limit.bytes) {
             let rest = match rest.fits {
@@ -95,8 +95,8 @@ impl Reader<'_> {
         Ok(Part { events, head, largest })
     }
 
-    /// Reads events as the server has them. A script goes before, which a server answers only if it
-    /// was entered.
+    /// Reads events as the server has them. A script goes behind, which a server answers only if it
+    /// was entered: a range that was repeated on another server is noticed.
     async fn range(&self, rest: &Rest) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let Shared { keys, scripts, .. } = self.shared;
         let mut heads = scripts.heads.call(1);
@@ -108,9 +108,8 @@ impl Reader<'_> {
         let mut range = redis::cmd(command);
         range.arg(keys.events(self.stream)).arg(self.next(rest.from)).arg(bound);
         range.arg("COUNT").arg(rest.events);
-        let heads = self.shared.run(&heads, Step::Read);
-        let range = self.shared.run(&range, Step::Read);
-        let (_, entries) = futures::try_join!(heads, range)?;
+        let entries = self.shared.run(&range, Step::Read).await?;
+        self.shared.run(&heads, Step::Read).await?;
         decoded(self.stream, array(entries)?)
     }
 

@@ -53,7 +53,7 @@ const SOAKS: &[(&[&str], u64)] = &[
 ];
 
 /// Tests of a store in memory whose calls fail now and then and are repeated after a wait.
-const FAULTY: &str = "over_retrying_over_faults";
+const FAULTY: &str = "retrying_over_faults";
 /// A history takes about twenty times as long where it has to wait for repeats.
 const UNDER_FAULTS: u64 = 20;
 /// On a database it takes about a thousand times as long as in memory.

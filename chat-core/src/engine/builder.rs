@@ -236,7 +236,7 @@ impl EngineBuilder {
             Some(key) => key,
             None => shared_token_key(&*views, &*ids).await?,
         };
-        let follower = LogFollower::load(&*views, info.partitions).await?;
+        let follower = LogFollower::load(&*views, (info.epoch, info.partitions)).await?;
         let shared = Shared::new(Parts {
             store,
             views,

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -24,7 +24,7 @@ use super::shared::{CHAT_PREFIX, Shared, bug, lock};
 use crate::domain::ChatEvent;
 use crate::event::RecordedEvent;
 use crate::id::{
-    ChatId, Checkpoint, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
+    ChatId, Checkpoint, Epoch, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
 };
 use crate::ports::{
     BusItem, LOG_TOPIC, LogPage, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet,
@@ -34,6 +34,8 @@ use crate::ports::{
 /// Where the log has been followed to, and who waits for it.
 #[derive(Debug)]
 pub(super) struct LogFollower {
+    /// The incarnation whose log the cursors are of.
+    epoch: Mutex<Epoch>,
     cursors: Mutex<Vec<Cursor>>,
     wake: Notify,
     /// Somebody waits or was rung: do not gather first.
@@ -43,6 +45,8 @@ pub(super) struct LogFollower {
     anew: AtomicBool,
     /// Where the log ends now, what comes from here on is to be read first.
     unplaced: AtomicBool,
+    /// How often that was looked for.
+    placements: AtomicU64,
     waiting: Mutex<Vec<oneshot::Sender<Result<(), ChatError>>>>,
     /// Counts batches of this process, to ring others.
     appended: watch::Sender<u64>,
@@ -53,6 +57,8 @@ pub(super) struct LogFollower {
 struct Cursor {
     /// The log's end when following began: everybody who listens knows what came before.
     start: Position,
+    /// Whether `start` is that of this following; it is set once.
+    placed: bool,
     /// Read from `start` up to here.
     read: Position,
     /// What came before `start` was read up to here.
@@ -66,7 +72,7 @@ struct Cursor {
 impl Cursor {
     fn at(listed: Position) -> Self {
         let saved = Checkpoint(listed.0);
-        Self { start: listed, read: listed, backlog: listed, listed, saved }
+        Self { start: listed, placed: false, read: listed, backlog: listed, listed, saved }
     }
 
     fn has_backlog(&self) -> bool {
@@ -138,6 +144,8 @@ const EVENTS_PER_UPDATE: usize = 65_536;
 const MOVES_PER_UPDATE: usize = 8_192;
 /// How often to ask for the store's epoch.
 const EPOCH_LOOK: Duration = Duration::from_secs(2);
+/// How many incarnations of the store one round follows.
+const EPOCHS_PER_ROUND: usize = 8;
 /// How long to wait after a failure of the store.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -145,22 +153,24 @@ impl LogFollower {
     /// Starts where the chat lists stand.
     pub(super) async fn load(
         views: &dyn crate::ports::ViewStore,
-        partitions: u32,
+        (epoch, partitions): (Epoch, u32),
     ) -> Result<Self, ChatError> {
         let mut gets = Vec::new();
-        for partition in 0..partitions {
-            gets.push(ViewGet { view: checkpoint_view(PartitionId(partition))?, keys: vec![] });
+        for partition in (0..partitions).map(PartitionId) {
+            gets.push(ViewGet { view: checkpoint_view(epoch, partition)?, keys: vec![] });
         }
         let values = views.get(&gets).await?;
         let listed = values.iter().map(|values| Position(values.checkpoint.0));
         let cursors = listed.map(Cursor::at).collect();
         Ok(Self {
+            epoch: Mutex::new(epoch),
             cursors: Mutex::new(cursors),
             wake: Notify::new(),
             urgent: AtomicBool::new(true),
             own_events: AtomicBool::new(false),
             anew: AtomicBool::new(false),
             unplaced: AtomicBool::new(true),
+            placements: AtomicU64::new(0),
             waiting: Mutex::default(),
             appended: watch::Sender::new(0),
         })
@@ -179,6 +189,12 @@ impl LogFollower {
     pub(super) fn begin_anew(&self) {
         self.anew.store(true, Ordering::Release);
         self.wake_at_once();
+    }
+
+    /// How often the log's end was looked for since this began. Who begins to listen meanwhile may
+    /// have missed what was there.
+    pub(super) fn placements(&self) -> u64 {
+        self.placements.load(Ordering::Acquire)
     }
 
     fn wake_at_once(&self) {
@@ -234,27 +250,36 @@ async fn round(
     gathered: &mut Gathered,
     asked: bool,
 ) -> Result<(), ChatError> {
-    let mut result = look_at_epoch(shared, gathered).await;
+    let mut result = Ok(());
+    let mut looks = 0;
     loop {
-        for partition in 0..shared.partitions {
+        // Each time: reading what is old may take long.
+        result = result.and(look_at_epoch(shared, gathered).await);
+        for partition in (0..shared.partitions).map(PartitionId) {
             // One partition that cannot be read does not hold up the others.
-            let read = read_to_end(shared, gathered, PartitionId(partition)).await;
-            result = result.and(read);
+            result = result.and(read_to_end(shared, gathered, partition).await);
         }
         let mut more = false;
-        for partition in 0..shared.partitions {
-            let read = read_backlog(shared, gathered, PartitionId(partition)).await;
+        for partition in (0..shared.partitions).map(PartitionId) {
+            let read = read_backlog(shared, gathered, partition).await;
             more |= matches!(read, Ok(true));
             result = result.and(read.map(drop));
         }
+        // A log that has just lost its end is read anew.
+        let anew = shared.follower.anew.load(Ordering::Acquire) && looks < EPOCHS_PER_ROUND;
+        looks += usize::from(anew);
+        if !(more || anew) {
+            break;
+        }
+        if shared.is_stopped() {
+            result = result.and(Err(ChatError::ShuttingDown));
+            break;
+        }
         // Who asks wants all of it.
-        if more && asked && result.is_ok() && !shared.is_stopped() {
-            continue;
-        }
-        if more {
+        if !asked || result.is_err() {
             shared.follower.wake_at_once();
+            break;
         }
-        break;
     }
     let due = gathered.due.is_some_and(|due| due <= Instant::now());
     if (asked || due) && gathered.due.is_some() {
@@ -273,9 +298,10 @@ async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<
     }
     if shared.follower.anew.swap(false, Ordering::AcqRel) {
         *gathered = Gathered { next_look: gathered.next_look, ..Gathered::default() };
+        *lock(&shared.follower.epoch) = shared.known_epoch();
         for partition in 0..shared.partitions {
             set_cursor(shared, PartitionId(partition), |cursor| {
-                *cursor = Cursor { saved: cursor.saved, ..Cursor::at(Position::ZERO) };
+                *cursor = Cursor::at(Position::ZERO);
             });
         }
         shared.follower.unplaced.store(true, Ordering::Release);
@@ -289,21 +315,32 @@ async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<
 }
 
 /// Lets what comes from now on be read first. Whoever listens already is brought up to date behind
-/// the look at the log's end, so that nothing falls between.
+/// the look at the log's end, so that nothing falls between; who is about to listen sees by the
+/// count that it has to look once more.
 async fn place(shared: &Arc<Shared>) -> Result<(), ChatError> {
+    let mut result = Ok(());
     for partition in (0..shared.partitions).map(PartitionId) {
-        let limit = PageLimit::events(1);
-        let head = shared.store.read_log(partition, Position::MAX, limit).await?.head;
-        set_cursor(shared, partition, |cursor| {
-            if head > cursor.read {
-                (cursor.start, cursor.read) = (head, head);
-            }
-        });
+        result = result.and(place_partition(shared, partition).await);
     }
+    shared.follower.placements.fetch_add(1, Ordering::AcqRel);
     for cell in shared.live_cells() {
-        // The others, and this one, are looked at again.
-        refreshed(shared, &cell).await?;
+        result = result.and(refreshed(shared, &cell).await.map(drop));
     }
+    result
+}
+
+async fn place_partition(shared: &Shared, partition: PartitionId) -> Result<(), ChatError> {
+    if cursor(shared, partition).placed {
+        return Ok(());
+    }
+    let limit = PageLimit::events(1);
+    let head = shared.store.read_log(partition, Position::MAX, limit).await?.head;
+    set_cursor(shared, partition, |cursor| {
+        cursor.placed = true;
+        if head > cursor.read {
+            (cursor.start, cursor.read) = (head, head);
+        }
+    });
     Ok(())
 }
 
@@ -591,7 +628,8 @@ async fn save_partition(shared: &Shared, partition: PartitionId) {
     if listed.0 <= saved.0 {
         return;
     }
-    let Ok(view) = checkpoint_view(partition) else {
+    let epoch = *lock(&shared.follower.epoch);
+    let Ok(view) = checkpoint_view(epoch, partition) else {
         return;
     };
     let next = Checkpoint(listed.0);
@@ -623,8 +661,10 @@ fn set_cursor(shared: &Shared, partition: PartitionId, change: impl FnOnce(&mut 
     }
 }
 
-fn checkpoint_view(partition: PartitionId) -> Result<ViewId, ChatError> {
-    let scope = Scope::new(format!("engine/log/{partition}")).map_err(bug)?;
+/// Where the lists have come in the log of one incarnation: another has a log of its own.
+fn checkpoint_view(epoch: Epoch, partition: PartitionId) -> Result<ViewId, ChatError> {
+    let scope = format!("engine/log/{}/{partition}", epoch.0.simple());
+    let scope = Scope::new(scope).map_err(bug)?;
     let projection = ProjectionName::new("chat-list").map_err(bug)?;
     Ok(ViewId { scope, projection })
 }

@@ -159,6 +159,7 @@ impl Subscription {
         };
         // In this order: a state that is older than the epoch must not be sealed under it.
         let epoch = shared.epoch().await?;
+        let placements = shared.follower.placements();
         shared.refresh(cell).await?;
         let recent = recent_events(shared, cell).await?;
         let (tail, place, cursor, state, sees_all) = {
@@ -193,7 +194,7 @@ impl Subscription {
         shared.counters.subscriptions.fetch_add(1, Ordering::Relaxed);
         let signal = tail.next_signal();
         let (shared, cell, user) = (Arc::clone(shared), Arc::clone(cell), user.clone());
-        Ok(Self {
+        let subscription = Self {
             shared,
             cell,
             user,
@@ -205,7 +206,12 @@ impl Subscription {
             tail,
             place,
             seen: None,
-        })
+        };
+        if subscription.shared.follower.placements() != placements {
+            // The log is followed from an end that may lie behind what was read here.
+            subscription.shared.refresh(&subscription.cell).await?;
+        }
+        Ok(subscription)
     }
 
     /// Where the reader stands: behind the last event that was given out.

@@ -41,8 +41,10 @@ impl Place {
                 // Only the first words of a statement: what it binds need not be text.
                 let all = sqlx::query("SHOW PROCESSLIST").fetch_all(&mut connection).await.unwrap();
                 let waits = |row: &sqlx::mysql::MySqlRow| {
-                    let info: Option<String> = row.get("Info");
-                    info.is_some_and(|info| info.contains(&insert) || info.contains(&turn))
+                    let info: Option<Vec<u8>> = row.get_unchecked("Info");
+                    let info = info.unwrap_or_default();
+                    let info = String::from_utf8_lossy(&info);
+                    info.contains(&insert) || info.contains(&turn)
                 };
                 if all.iter().any(waits) {
                     return;
