@@ -28,7 +28,8 @@ impl EventStore for RedisStore {
         crate::appender::append(self.shared(), appends).await
     }
 
-    /// As the port says; a page of more than a few events in two round trips.
+    /// As the port says; a page of more than 64 events in three round trips: the first of them
+    /// with the head, the others, and a look whether the server is still the same.
     async fn read_stream(
         &self,
         stream: &StreamId,

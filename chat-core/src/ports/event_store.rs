@@ -52,7 +52,7 @@ use crate::id::{Epoch, EventId, PartitionId, Position, StreamId, Version};
 ///
 /// # Cost
 /// One call to `append` is one transaction, and one round trip where the database allows it,
-/// whatever the number of appends. Each read is one round trip.
+/// whatever the number of appends. Each read is one round trip, or a few where the adapter says so.
 #[async_trait]
 pub trait EventStore: Debug + Send + Sync + 'static {
     /// Carries out appends in order and answers each, in the same order, one answer per append.
