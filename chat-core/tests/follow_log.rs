@@ -14,18 +14,19 @@ use chat_core::ports::{
 };
 use chat_core::testkit::fixture::{events, stream, write};
 use chat_core::{
-    ChatId, ChatListQuery, Delivery, Engine, Epoch, EventId, NewMessage, PartitionId, Position,
-    RecordedEvent, ResetReason, StreamId, SubscribeFrom, Subscription, SubscriptionEnd, UserId,
-    Version,
+    ChatError, ChatId, ChatListQuery, Delivery, Engine, Epoch, EventId, NewMessage, PartitionId,
+    Position, RecordedEvent, ResetReason, StreamId, SubscribeFrom, Subscription, SubscriptionEnd,
+    UserId, Version,
 };
 use uuid::Uuid;
 
-/// A store whose full pages of the log take a second each.
+/// A store whose full pages of the log take a second each, or are empty against its word.
 #[derive(Debug)]
 struct SlowLog {
     inner: Arc<MemoryEventStore>,
     full_pages: AtomicUsize,
     another: AtomicBool,
+    empty: AtomicBool,
 }
 
 #[async_trait]
@@ -50,7 +51,11 @@ impl EventStore for SlowLog {
         after: Position,
         limit: PageLimit,
     ) -> Result<LogPage, StoreError> {
-        let page = self.inner.read_log(partition, after, limit).await?;
+        let mut page = self.inner.read_log(partition, after, limit).await?;
+        if self.empty.load(Ordering::SeqCst) {
+            page.events.clear();
+            page.next = after;
+        }
         if page.events.len() == PageLimit::MAX_EVENTS {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.full_pages.fetch_add(1, Ordering::SeqCst);
@@ -100,6 +105,7 @@ impl World {
             inner: Arc::clone(&inner),
             full_pages: AtomicUsize::new(0),
             another: AtomicBool::new(false),
+            empty: AtomicBool::new(false),
         };
         let slow = Arc::new(slow);
         let first = Engine::builder().store(Arc::clone(&inner) as _);
@@ -223,4 +229,15 @@ async fn the_log_of_another_incarnation_is_read_to_its_end_over_a_restart() {
     world.restart().await;
     assert_eq!(world.unread().await, 0);
     assert!(world.full_pages() >= 2 * PAGES, "the rest was left out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_page_before_the_end_of_the_log_is_an_error() {
+    let world = World::new().await;
+    world.slow.empty.store(true, Ordering::SeqCst);
+    let error = world.second.catch_up().await.unwrap_err();
+    assert!(matches!(&error, ChatError::Store(StoreError::Corrupt { .. })), "{error:?}");
+    world.slow.empty.store(false, Ordering::SeqCst);
+    world.second.catch_up().await.unwrap();
+    assert_eq!(world.unread().await, 0);
 }

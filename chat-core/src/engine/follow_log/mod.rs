@@ -6,7 +6,10 @@
 //! incarnation, so that its log is read again), nobody who listens waits for them: what comes from
 //! now on is read first, and what came before page by page in between.
 
-use std::collections::{BTreeSet, HashMap};
+mod changes;
+mod place;
+
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -17,18 +20,14 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use self::changes::{ChatChange, Gathered, collect, write_lists};
+use self::place::{Cursor, checkpoint_view, cursor, place, set_cursor};
 use super::cell::ChatCell;
 use super::error::ChatError;
-use super::list::{self, ListChange};
-use super::shared::{CHAT_PREFIX, Shared, bug, lock};
-use crate::domain::ChatEvent;
-use crate::event::RecordedEvent;
-use crate::id::{
-    ChatId, Checkpoint, Epoch, PartitionId, Position, ProjectionName, Scope, Topic, UserId, Version,
-};
+use super::shared::{Shared, bug, lock};
+use crate::id::{ChatId, Epoch, PartitionId, Position, Topic, Version};
 use crate::ports::{
-    BusItem, LOG_TOPIC, LogPage, PageLimit, Signal, SignalBody, ViewBatch, ViewError, ViewGet,
-    ViewId,
+    BusItem, LOG_TOPIC, LogPage, PageLimit, Signal, SignalBody, StoreError, ViewGet,
 };
 
 /// Where the log has been followed to, and who waits for it.
@@ -51,103 +50,6 @@ pub(super) struct LogFollower {
     /// Counts batches of this process, to ring others.
     appended: watch::Sender<u64>,
 }
-
-/// Where one partition's log was read to.
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    /// The log's end when following began: everybody who listens knows what came before.
-    start: Position,
-    /// Whether `start` is that of this following; it is set once.
-    placed: bool,
-    /// Read from `start` up to here.
-    read: Position,
-    /// What came before `start` was read up to here.
-    backlog: Position,
-    /// The lists hold everything up to here.
-    listed: Position,
-    /// The checkpoint that the views have.
-    saved: Checkpoint,
-}
-
-impl Cursor {
-    fn at(listed: Position) -> Self {
-        let saved = Checkpoint(listed.0);
-        Self { start: listed, placed: false, read: listed, backlog: listed, listed, saved }
-    }
-
-    fn has_backlog(&self) -> bool {
-        self.backlog < self.start
-    }
-
-    /// Everything up to here was read.
-    fn whole(&self) -> Position {
-        if self.has_backlog() { self.backlog } else { self.read }
-    }
-}
-
-/// What happened to one chat in the part of the log that was just read.
-#[derive(Debug, Default)]
-struct ChatChange {
-    version: Version,
-    /// The list entries of all members may have moved.
-    all_moved: bool,
-    /// These users' list entries may have changed.
-    moved: BTreeSet<UserId>,
-}
-
-/// What was read of the log and is not in the lists yet.
-#[derive(Debug, Default)]
-struct Gathered {
-    changes: HashMap<ChatId, ChatChange>,
-    events: usize,
-    /// When the lists are to be written, if anything was gathered.
-    due: Option<Instant>,
-    /// How long it took the last time.
-    took: Duration,
-    /// When to ask for the store's epoch again.
-    next_look: Option<Instant>,
-}
-
-impl Gathered {
-    /// Gathers for a while, so that a chat with many messages is one change of each list; and
-    /// longer when the lists are many, so that they take a small part of the time.
-    fn note(&mut self, shared: &Shared, fresh: HashMap<ChatId, ChatChange>, events: usize) {
-        if fresh.is_empty() {
-            return;
-        }
-        self.events += events;
-        let gather = (self.took * PASS_SHARE).min(MAX_GATHER);
-        let delay = shared.config.list_delay.max(gather);
-        self.due.get_or_insert_with(|| Instant::now() + delay);
-        for (id, change) in fresh {
-            let known = self.changes.entry(id).or_default();
-            known.version = known.version.max(change.version);
-            known.all_moved |= change.all_moved;
-            known.moved.extend(change.moved);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.changes.len() >= CHATS_PER_UPDATE || self.events >= EVENTS_PER_UPDATE
-    }
-}
-
-/// The lists may take this part of the time (one in so many), as far as nobody asks for them.
-const PASS_SHARE: u32 = 20;
-/// The longest time for which changes are gathered.
-const MAX_GATHER: Duration = Duration::from_secs(5);
-/// Chats that change the lists in one go. Many pages of a busy log are few changes.
-const CHATS_PER_UPDATE: usize = 4_096;
-/// Events that are read before the lists are brought up to date.
-const EVENTS_PER_UPDATE: usize = 65_536;
-/// Rows of lists that are held in memory before they are written.
-const MOVES_PER_UPDATE: usize = 8_192;
-/// How often to ask for the store's epoch.
-const EPOCH_LOOK: Duration = Duration::from_secs(2);
-/// How many incarnations of the store one round follows.
-const EPOCHS_PER_ROUND: usize = 8;
-/// How long to wait after a failure of the store.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 impl LogFollower {
     /// Starts where the chat lists stand.
@@ -297,7 +199,9 @@ async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<
         gathered.next_look = Some(now + EPOCH_LOOK);
     }
     if shared.follower.anew.swap(false, Ordering::AcqRel) {
-        *gathered = Gathered { next_look: gathered.next_look, ..Gathered::default() };
+        let next_look = gathered.next_look;
+        *gathered = Gathered::default();
+        gathered.next_look = next_look;
         *lock(&shared.follower.epoch) = shared.known_epoch();
         for partition in 0..shared.partitions {
             set_cursor(shared, PartitionId(partition), |cursor| {
@@ -311,36 +215,6 @@ async fn look_at_epoch(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<
     }
     place(shared).await?;
     shared.follower.unplaced.store(false, Ordering::Release);
-    Ok(())
-}
-
-/// Lets what comes from now on be read first. Whoever listens already is brought up to date behind
-/// the look at the log's end, so that nothing falls between; who is about to listen sees by the
-/// count that it has to look once more.
-async fn place(shared: &Arc<Shared>) -> Result<(), ChatError> {
-    let mut result = Ok(());
-    for partition in (0..shared.partitions).map(PartitionId) {
-        result = result.and(place_partition(shared, partition).await);
-    }
-    shared.follower.placements.fetch_add(1, Ordering::AcqRel);
-    for cell in shared.live_cells() {
-        result = result.and(refreshed(shared, &cell).await.map(drop));
-    }
-    result
-}
-
-async fn place_partition(shared: &Shared, partition: PartitionId) -> Result<(), ChatError> {
-    if cursor(shared, partition).placed {
-        return Ok(());
-    }
-    let limit = PageLimit::events(1);
-    let head = shared.store.read_log(partition, Position::MAX, limit).await?.head;
-    set_cursor(shared, partition, |cursor| {
-        cursor.placed = true;
-        if head > cursor.read {
-            (cursor.start, cursor.read) = (head, head);
-        }
-    });
     Ok(())
 }
 
@@ -475,30 +349,18 @@ async fn read_page(
         shared.epoch_now().await?;
         return Ok(None);
     }
+    if page.next <= from && from < page.head {
+        // A store that breaks its word; asking on would never end.
+        let place = format!("the log of partition {partition} behind position {from}");
+        let what = format!("an empty page, though the log ends at {}", page.head);
+        return Err(StoreError::Corrupt { place, what }.into());
+    }
     let mut fresh = HashMap::new();
     collect(shared, &page.events, &mut fresh);
     shared.counters.log_events.fetch_add(page.events.len() as u64, Ordering::Relaxed);
     deliver(shared, &fresh).await?;
     gathered.note(shared, fresh, page.events.len());
     Ok(Some(page))
-}
-
-fn collect(
-    shared: &Shared,
-    events: &[Arc<RecordedEvent>],
-    changes: &mut HashMap<ChatId, ChatChange>,
-) {
-    for stored in events {
-        let name = stored.stream.as_str().strip_prefix(CHAT_PREFIX);
-        let Some(name) = name else {
-            continue;
-        };
-        if let Some(change) = changes.get_mut(name) {
-            note(shared, change, stored);
-        } else if let Ok(id) = ChatId::new(name) {
-            note(shared, changes.entry(id).or_default(), stored);
-        }
-    }
 }
 
 /// Brings what others appended to those who listen and watch here.
@@ -549,126 +411,13 @@ async fn refreshed(shared: &Arc<Shared>, cell: &Arc<ChatCell>) -> Result<bool, C
     }
 }
 
-/// Writes the lists for everything that was gathered, and saves how far they have come.
-async fn write_lists(shared: &Arc<Shared>, gathered: &mut Gathered) -> Result<(), ChatError> {
-    let began = Instant::now();
-    let mut moves = Vec::new();
-    for (id, change) in &gathered.changes {
-        gather(shared, id, change, &mut moves).await?;
-        if moves.len() >= MOVES_PER_UPDATE {
-            list::update(shared, std::mem::take(&mut moves)).await?;
-        }
-    }
-    list::update(shared, moves).await?;
-    let next_look = gathered.next_look;
-    *gathered = Gathered { took: began.elapsed(), next_look, ..Gathered::default() };
-    for partition in 0..shared.partitions {
-        let partition = PartitionId(partition);
-        set_cursor(shared, partition, |cursor| cursor.listed = cursor.whole());
-        save_partition(shared, partition).await;
-    }
-    Ok(())
-}
-
-/// Notes what an event means for the lists.
-fn note(shared: &Shared, change: &mut ChatChange, stored: &RecordedEvent) {
-    change.version = stored.version;
-    match stored.event.event_type.as_str() {
-        "message_sent" | "chat_created" => change.all_moved = true,
-        "member_joined" | "member_left" | "member_removed" | "chat_hidden" => {
-            let event = shared.record(stored).event;
-            let user = match &event {
-                ChatEvent::MemberJoined(e) => Some(&e.user),
-                ChatEvent::ChatHidden(e) => Some(&e.by),
-                other => other.ended_member(),
-            };
-            change.moved.extend(user.cloned());
-        }
-        _ => {}
-    }
-}
-
-/// Works out what the lists say after a change of a chat.
-async fn gather(
-    shared: &Arc<Shared>,
-    id: &ChatId,
-    change: &ChatChange,
-    moves: &mut Vec<ListChange>,
-) -> Result<(), ChatError> {
-    if !change.all_moved && change.moved.is_empty() {
-        return Ok(());
-    }
-    let cell = shared.cell(id)?;
-    let stale = {
-        let inner = cell.lock();
-        !inner.loaded || inner.state.version < change.version
-    };
-    if stale && !refreshed(shared, &cell).await? {
-        return Ok(());
-    }
-    let inner = cell.lock();
-    let state = &inner.state;
-    let entry = |user: &UserId| ListChange {
-        user: user.clone(),
-        chat: id.clone(),
-        version: state.version,
-        activity: state.activity(user),
-    };
-    if change.all_moved {
-        moves.extend(state.active_members().map(|(user, _)| entry(user)));
-    }
-    let gone = |user: &&UserId| !change.all_moved || state.active(user).is_none();
-    moves.extend(change.moved.iter().filter(gone).map(entry));
-    Ok(())
-}
-
-/// Saves how far the lists have come, best effort: what is not saved is done again.
-async fn save_partition(shared: &Shared, partition: PartitionId) {
-    let Cursor { listed, saved, .. } = cursor(shared, partition);
-    if listed.0 <= saved.0 {
-        return;
-    }
-    let epoch = *lock(&shared.follower.epoch);
-    let Ok(view) = checkpoint_view(epoch, partition) else {
-        return;
-    };
-    let next = Checkpoint(listed.0);
-    let batch = ViewBatch { view, expected: saved, next, ops: Vec::new() };
-    match shared.views.commit(&[batch]).await.pop() {
-        Some(Ok(())) => set_cursor(shared, partition, |cursor| cursor.saved = next),
-        // Another process came further, or not as far.
-        Some(Err(ViewError::CheckpointMoved { actual, .. })) => {
-            set_cursor(shared, partition, |cursor| cursor.saved = actual);
-        }
-        Some(Err(ViewError::Store(error))) => {
-            tracing::debug!(%error, "the place in the log was not saved");
-        }
-        None => {}
-    }
-}
-
-fn cursor(shared: &Shared, partition: PartitionId) -> Cursor {
-    let cursors = lock(&shared.follower.cursors);
-    let at = usize::try_from(partition.0).ok().and_then(|at| cursors.get(at).copied());
-    at.unwrap_or(Cursor::at(Position::ZERO))
-}
-
-fn set_cursor(shared: &Shared, partition: PartitionId, change: impl FnOnce(&mut Cursor)) {
-    let mut cursors = lock(&shared.follower.cursors);
-    let at = usize::try_from(partition.0).ok();
-    if let Some(cursor) = at.and_then(|at| cursors.get_mut(at)) {
-        change(cursor);
-    }
-}
-
-/// Where the lists have come in the log of one incarnation: another has a log of its own.
-fn checkpoint_view(epoch: Epoch, partition: PartitionId) -> Result<ViewId, ChatError> {
-    let scope = format!("engine/log/{}/{partition}", epoch.0.simple());
-    let scope = Scope::new(scope).map_err(bug)?;
-    let projection = ProjectionName::new("chat-list").map_err(bug)?;
-    Ok(ViewId { scope, projection })
-}
-
 fn log_topic() -> Option<Topic> {
     Topic::new(LOG_TOPIC).ok()
 }
+
+/// How often to ask for the store's epoch.
+const EPOCH_LOOK: Duration = Duration::from_secs(2);
+/// How many incarnations of the store one round follows.
+const EPOCHS_PER_ROUND: usize = 8;
+/// How long to wait after a failure of the store.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
