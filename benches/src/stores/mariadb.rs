@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
-use super::rows::{Turns, goes_on, rate};
+use super::rows::{Pace, Turns};
 use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
 use crate::load::{EVENT_TYPE, Load};
 use crate::report::Unit;
@@ -117,15 +117,15 @@ async fn batched(ground: Arc<Ground>, time: Duration) -> Result<f64> {
     let mut statement = INSERT.trim_end().to_owned();
     statement.push_str(&format!(", {ROW}").repeat(ROWS - 1));
     let (load, mut turns) = (Load::new(), Turns::new(0..STREAMS));
-    let start = Instant::now();
-    while goes_on(turns.taken, start, time) {
+    let mut pace = Pace::new(time);
+    while pace.goes_on(turns.taken) {
         let mut query = sqlx::query(AssertSqlSafe(statement.clone()));
         for _ in 0..ROWS {
             query = bind!(query, turns.taken as u64 + 1, turns, load);
         }
         query.execute(&mut connection).await?;
     }
-    let rate = rate(turns.taken, start);
+    let rate = pace.rate(turns.taken);
     connection.close().await?;
     Ok(rate)
 }
@@ -133,7 +133,6 @@ async fn batched(ground: Arc<Ground>, time: Duration) -> Result<f64> {
 async fn insert(ground: Arc<Ground>, time: Duration, writers: usize) -> Result<f64> {
     let (load, position) = (Arc::new(Load::new()), Arc::new(AtomicU64::new(1)));
     let connections = try_join_all((0..writers).map(|_| connect_to(&ground))).await?;
-    let start = Instant::now();
     let tasks: Vec<_> = connections
         .into_iter()
         .enumerate()
@@ -141,21 +140,23 @@ async fn insert(ground: Arc<Ground>, time: Duration, writers: usize) -> Result<f
             let (load, position) = (Arc::clone(&load), Arc::clone(&position));
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, writer, writers);
-                while goes_on(turns.taken, start, time) {
+                let mut pace = Pace::new(time);
+                while pace.goes_on(turns.taken) {
                     let position = position.fetch_add(1, Ordering::Relaxed);
                     let query = bind!(sqlx::query(INSERT), position, turns, load);
                     query.execute(&mut connection).await?;
                 }
+                let rate = pace.rate(turns.taken);
                 connection.close().await?;
-                anyhow::Ok(turns.taken)
+                anyhow::Ok(rate)
             })
         })
         .collect();
-    let mut written = 0;
+    let mut rate = 0.0;
     for task in tasks {
-        written += task.await??;
+        rate += task.await??;
     }
-    Ok(rate(written, start))
+    Ok(rate)
 }
 
 async fn read(ground: Arc<Ground>, stream: String, times: usize) -> Result<Vec<f64>> {

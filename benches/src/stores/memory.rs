@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use chat_core::NewEvent;
 use uuid::Uuid;
 
-use super::rows::{goes_on, rate};
+use super::rows::Pace;
 use super::{Ceiling, Goals, Kind, Role, STREAMS, Subject};
 use crate::load::Load;
 
@@ -46,9 +46,8 @@ async fn plain_maps(time: Duration, batch: usize) -> Result<f64> {
     tokio::task::spawn_blocking(move || {
         let load = Load::new();
         let plain = Mutex::new(Plain { streams: vec![Vec::new(); STREAMS], ids: HashMap::new() });
-        let start = Instant::now();
-        let mut written = 0;
-        while goes_on(written, start, time) {
+        let (mut pace, mut written) = (Pace::new(time), 0);
+        while pace.goes_on(written) {
             let events: Vec<_> = (0..batch).map(|_| load.event()).collect();
             let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);
             let Plain { streams, ids } = &mut *plain;
@@ -61,7 +60,7 @@ async fn plain_maps(time: Duration, batch: usize) -> Result<f64> {
                 }
             }
         }
-        Ok(rate(written, start))
+        Ok(pace.rate(written))
     })
     .await?
 }

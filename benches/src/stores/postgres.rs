@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
-use super::rows::{Turns, goes_on, rate};
+use super::rows::{Pace, Turns};
 use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
 use crate::load::{EVENT_TYPE, Load};
 use crate::report::Unit;
@@ -98,8 +98,8 @@ async fn copy(ground: Arc<Ground>, time: Duration, level: &'static str) -> Resul
     let statement = statement(include_str!("sql/postgres_copy.sql"), &ground);
     let (load, mut turns) = (Load::new(), Turns::new(0..STREAMS));
     let mut text = String::new();
-    let start = Instant::now();
-    while goes_on(turns.taken, start, time) {
+    let mut pace = Pace::new(time);
+    while pace.goes_on(turns.taken) {
         text.clear();
         for _ in 0..1_000 {
             let position = turns.taken + 1;
@@ -113,7 +113,7 @@ async fn copy(ground: Arc<Ground>, time: Duration, level: &'static str) -> Resul
         copy.send(text.as_bytes()).await?;
         copy.finish().await?;
     }
-    let rate = rate(turns.taken, start);
+    let rate = pace.rate(turns.taken);
     connection.close().await?;
     Ok(rate)
 }
@@ -127,7 +127,6 @@ async fn insert(
     let statement: Arc<str> = statement(include_str!("sql/postgres_insert.sql"), &ground).into();
     let (load, position) = (Arc::new(Load::new()), Arc::new(AtomicI64::new(1)));
     let connections = try_join_all((0..writers).map(|_| connect(&ground, level))).await?;
-    let start = Instant::now();
     let tasks: Vec<_> = connections
         .into_iter()
         .enumerate()
@@ -136,7 +135,8 @@ async fn insert(
             let statement = Arc::clone(&statement);
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, writer, writers);
-                while goes_on(turns.taken, start, time) {
+                let mut pace = Pace::new(time);
+                while pace.goes_on(turns.taken) {
                     let (stream, version) = turns.take()?;
                     sqlx::query(AssertSqlSafe(statement.to_string()))
                         .bind(position.fetch_add(1, Ordering::Relaxed))
@@ -150,16 +150,17 @@ async fn insert(
                         .execute(&mut connection)
                         .await?;
                 }
+                let rate = pace.rate(turns.taken);
                 connection.close().await?;
-                anyhow::Ok(turns.taken)
+                anyhow::Ok(rate)
             })
         })
         .collect();
-    let mut written = 0;
+    let mut rate = 0.0;
     for task in tasks {
-        written += task.await??;
+        rate += task.await??;
     }
-    Ok(rate(written, start))
+    Ok(rate)
 }
 
 async fn read(ground: Arc<Ground>, stream: String, times: usize) -> Result<Vec<f64>> {

@@ -10,7 +10,7 @@ use redis::cluster::ClusterClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, Value};
 use tokio::process::Command;
 
-use super::rows::{Turns, goes_on, rate};
+use super::rows::{Pace, Turns};
 use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
 use crate::load::{EVENT_TYPE, Load};
 use crate::report::Unit;
@@ -127,27 +127,27 @@ async fn call(
     callers: usize,
 ) -> Result<f64> {
     let load = Arc::new(Load::new());
-    let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let (mut connection, load) = (connection.clone(), Arc::clone(&load));
             let prefix = format!("{}:bare:", ground.namespace);
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, caller, callers);
-                while goes_on(turns.taken, start, time) {
+                let mut pace = Pace::new(time);
+                while pace.goes_on(turns.taken) {
                     let (stream, version) = turns.take()?;
                     let add = add(&format!("{prefix}{stream}"), version, &load);
                     add.query_async::<Value>(&mut connection).await?;
                 }
-                anyhow::Ok(turns.taken)
+                anyhow::Ok(pace.rate(turns.taken))
             })
         })
         .collect();
-    let mut written = 0;
+    let mut rate = 0.0;
     for task in tasks {
-        written += task.await??;
+        rate += task.await??;
     }
-    Ok(rate(written, start))
+    Ok(rate)
 }
 
 /// Adds an event of two fields, under its version.

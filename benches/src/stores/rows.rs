@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::measure::warm_up;
+
 /// The next version of each stream of a range, the streams in turn.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -35,14 +37,36 @@ impl Turns {
     }
 }
 
-/// How many a second.
-pub(super) fn rate(written: usize, start: Instant) -> f64 {
-    written as f64 / start.elapsed().as_secs_f64()
+/// When a plain program begins to count, and when it ends.
+#[derive(Debug)]
+pub(super) struct Pace {
+    began: Instant,
+    time: Duration,
+    /// When the counting began, and what was written before it.
+    counting: Option<(Instant, usize)>,
 }
 
-/// Whether to go on: at least once, and until the time is over.
-pub(super) fn goes_on(written: usize, start: Instant, time: Duration) -> bool {
-    written == 0 || start.elapsed() < time
+impl Pace {
+    pub(super) fn new(time: Duration) -> Self {
+        Self { began: Instant::now(), time, counting: None }
+    }
+
+    /// Whether to go on: until it is warm, then at least once, then until the time is over.
+    pub(super) fn goes_on(&mut self, written: usize) -> bool {
+        let Some((start, before)) = self.counting else {
+            if written > 0 && self.began.elapsed() >= warm_up(self.time) {
+                self.counting = Some((Instant::now(), written));
+            }
+            return true;
+        };
+        written == before || start.elapsed() < self.time
+    }
+
+    /// How many a second, of those that counted.
+    pub(super) fn rate(&self, written: usize) -> f64 {
+        let (start, before) = self.counting.unwrap_or((self.began, 0));
+        written.saturating_sub(before) as f64 / start.elapsed().as_secs_f64()
+    }
 }
 
 #[cfg(test)]
@@ -54,5 +78,18 @@ mod tests {
         let mut turns = Turns::part(4, 1, 2);
         let taken: Vec<_> = (0..4).map(|_| turns.take().unwrap()).collect();
         assert_eq!(taken, [(2, 1), (3, 1), (2, 2), (3, 2)]);
+    }
+
+    #[test]
+    fn what_warms_up_does_not_count() {
+        let mut pace = Pace::new(Duration::ZERO);
+        assert!(pace.goes_on(0));
+        assert!(pace.goes_on(500));
+        assert!(pace.goes_on(500));
+        assert!(!pace.goes_on(501));
+        let (start, before) = pace.counting.unwrap();
+        assert_eq!(before, 500);
+        let rate = pace.rate(501);
+        assert!(rate > 0.0 && rate * start.elapsed().as_secs_f64() >= 1.0, "{rate}");
     }
 }

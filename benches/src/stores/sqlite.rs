@@ -8,7 +8,7 @@ use chat_core::{Clock as _, SystemClock};
 use futures::future::BoxFuture;
 use rusqlite::{Connection, Statement};
 
-use super::rows::{Turns, goes_on, rate};
+use super::rows::{Pace, Turns};
 use super::{Ceiling, Goals, Ground, Kind, Role, STREAMS, Subject};
 use crate::load::{EVENT_TYPE, Load};
 use crate::report::Unit;
@@ -125,25 +125,25 @@ fn batched(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
     let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
     let mut begin = connection.prepare("BEGIN IMMEDIATE")?;
     let mut commit = connection.prepare("COMMIT")?;
-    let start = Instant::now();
-    while goes_on(rows.turns.taken, start, time) {
+    let mut pace = Pace::new(time);
+    while pace.goes_on(rows.turns.taken) {
         begin.execute(())?;
         for _ in 0..1_000 {
             rows.write()?;
         }
         commit.execute(())?;
     }
-    Ok(rate(rows.turns.taken, start))
+    Ok(pace.rate(rows.turns.taken))
 }
 
 fn single(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
     let (connection, load) = (connect(ground, synchronous)?, Load::new());
     let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
-    let start = Instant::now();
-    while goes_on(rows.turns.taken, start, time) {
+    let mut pace = Pace::new(time);
+    while pace.goes_on(rows.turns.taken) {
         rows.write()?;
     }
-    Ok(rate(rows.turns.taken, start))
+    Ok(pace.rate(rows.turns.taken))
 }
 
 fn sixteen(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
@@ -157,11 +157,11 @@ fn sixteen(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
         let rows = Rows::new(&connection, &load, Turns::part(STREAMS, number, writers));
         start_together.wait();
         let mut rows = rows?;
-        let start = Instant::now();
-        while goes_on(rows.turns.taken, start, time) {
+        let mut pace = Pace::new(time);
+        while pace.goes_on(rows.turns.taken) {
             rows.write()?;
         }
-        Ok(rate(rows.turns.taken, start))
+        Ok(pace.rate(rows.turns.taken))
     };
     let write = &write;
     std::thread::scope(|scope| {
