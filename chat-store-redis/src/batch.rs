@@ -45,8 +45,8 @@ pub(crate) fn command(
             plan.put_expected(guard.expected);
         }
     }
-    let mut command = scripts.append.call(2 + 2 * streams.names.len());
-    command.arg(keys.state(partition)).arg(keys.log(partition));
+    let mut command = scripts.append.call(3 + 2 * streams.names.len());
+    command.arg(keys.state(partition)).arg(keys.log(partition)).arg(keys.heads(partition));
     for stream in streams.names {
         command.arg(keys.index(stream)).arg(keys.events(stream));
     }

@@ -95,7 +95,10 @@ impl EventStore for RedisStore {
         let groups = groups.into_values().map(async |streams| {
             let mut command = shared.scripts.heads.call(streams.len());
             for stream in &streams {
-                command.arg(shared.keys.index(stream));
+                command.arg(shared.keys.heads(shared.keys.partition_of(stream)));
+            }
+            for stream in &streams {
+                command.arg(stream.as_str());
             }
             let heads = array(shared.run(&command, Step::Read).await?)?;
             Ok::<_, StoreError>(streams.into_iter().zip(heads).collect::<Vec<_>>())

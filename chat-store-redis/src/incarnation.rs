@@ -334,4 +334,4 @@ const LOOK: &str = "?";
 /// How many servers may take a place while it is compared.
 const LOSSES: usize = 8;
 /// The format of what this release writes.
-pub(crate) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 2;

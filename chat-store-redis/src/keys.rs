@@ -65,12 +65,17 @@ impl Keys {
         self.key(partition, "log")
     }
 
+    /// The heads of all streams of a partition.
+    pub(crate) fn heads(&self, partition: PartitionId) -> String {
+        self.key(partition, "heads")
+    }
+
     /// The events of a stream.
     pub(crate) fn events(&self, stream: &StreamId) -> String {
         self.key(self.partition_of(stream), &format!("s:{stream}"))
     }
 
-    /// The index of a stream: its ids and its head.
+    /// The index of a stream: its ids, and how large its events are.
     pub(crate) fn index(&self, stream: &StreamId) -> String {
         self.key(self.partition_of(stream), &format!("i:{stream}"))
     }
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(keys.events(&stream), "chat:{chat:8}:s:foobar");
         assert_eq!(keys.index(&stream), "chat:{chat:8}:i:foobar");
         assert_eq!(keys.log(PartitionId(8)), "chat:{chat:8}:log");
+        assert_eq!(keys.heads(PartitionId(8)), "chat:{chat:8}:heads");
         assert_eq!(keys.events_prefix(PartitionId(8)), "chat:{chat:8}:s:".len());
         assert_eq!(keys.of_namespace(), "chat:{chat}:namespace");
     }

@@ -10,7 +10,8 @@
 //! | `chat:{chat:7}:state` | a hash: the end of the partition's log, the server that holds it |
 //! | `chat:{chat:7}:log` | a stream: references to events, one entry for each batch |
 //! | `chat:{chat:7}:s:STREAM` | a stream: the events, `version-0` is the entry's id |
-//! | `chat:{chat:7}:i:STREAM` | a hash: event id to version, and the stream's head |
+//! | `chat:{chat:7}:heads` | a hash: stream to the version of its newest event |
+//! | `chat:{chat:7}:i:STREAM` | a hash: event id to version, and the size of the largest event |
 //! | `chat:{chat:7}:v:PROJECTION:SCOPE` | a hash: a view's values and checkpoint |
 //! | `chat:{chat:7}:k:PROJECTION:SCOPE` | a sorted set: the same view's keys, for their order |
 //! | `chat:{chat:7}:b:TOPIC` | no key: the channel of a topic of the bus (`2/chat:…` in database 2) |

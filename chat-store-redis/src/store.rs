@@ -220,6 +220,10 @@ async fn join(
     if format > FORMAT {
         return Err(StoreError::NewerSchema { found: format, supported: FORMAT });
     }
+    if format < FORMAT {
+        let what = format!("the namespace has format {format}, of which no release was made");
+        return Err(StoreError::Invalid { what });
+    }
     let partitions = number(answer.next())?;
     let corrupt = || StoreError::Corrupt {
         place: format!("namespace {}", config.namespace),

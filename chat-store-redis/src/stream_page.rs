@@ -53,7 +53,7 @@ pub(crate) async fn read(
 struct Part {
     events: Vec<Arc<RecordedEvent>>,
     head: Version,
-    /// Bytes of the stream's largest event.
+    /// Bytes of an event of the stream at most.
     largest: usize,
 }
 
@@ -77,8 +77,10 @@ impl Reader<'_> {
     /// Reads events and head in one look.
     async fn look(&self, from: Version, events: usize, bytes: usize) -> Result<Part, StoreError> {
         let Shared { keys, scripts, .. } = self.shared;
-        let mut command = scripts.read_stream.call(2);
+        let mut command = scripts.read_stream.call(3);
+        command.arg(keys.heads(keys.partition_of(self.stream)));
         command.arg(keys.index(self.stream)).arg(keys.events(self.stream));
+        command.arg(self.stream.as_str());
         command.arg(match self.direction {
             Direction::Forward => "forward",
             Direction::Backward => "backward",
@@ -87,7 +89,7 @@ impl Reader<'_> {
         let mut answer = array(self.shared.run(&command, Step::Read).await?)?.into_iter();
         let head = answer.next();
         if matches!(&head, Some(Value::BulkString(text)) if text == b"-1") {
-            return Err(corrupt(self.stream, Version::ZERO, "it has events but no index"));
+            return Err(corrupt(self.stream, Version::ZERO, "it has events but no head"));
         }
         let head = Version(number(head)?);
         let events = decoded(self.stream, array(answer.next().unwrap_or_default())?)?;
@@ -100,7 +102,7 @@ impl Reader<'_> {
     async fn range(&self, rest: &Rest) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let Shared { keys, scripts, .. } = self.shared;
         let mut heads = scripts.heads.call(1);
-        heads.arg(keys.index(self.stream));
+        heads.arg(keys.heads(keys.partition_of(self.stream))).arg(self.stream.as_str());
         let (command, bound) = match self.direction {
             Direction::Forward => ("XRANGE", "+"),
             Direction::Backward => ("XREVRANGE", "-"),

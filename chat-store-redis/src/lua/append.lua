@@ -1,11 +1,11 @@
 -- Carries out a batch of appends to one partition and answers each.
 --
--- KEYS: 1 the partition's state, 2 its log, then for each stream its index (a hash) and its events
---       (a stream).
+-- KEYS: 1 the partition's state, 2 its log, 3 its heads, then for each stream its index (a hash)
+--       and its events (a stream).
 -- ARGV: 1 and 2 a position and the token of the log's entry there, as the caller knows them (empty
 --       if it knows none), 3 the token of this batch, 4 the length of what stands before a stream's
---       name in its key, 5 `1` if replicas are waited for, 6 the plan, then three for each event:
---       envelope, payload, metadata.
+--       name in the key of its events, 5 `1` if replicas are waited for, 6 the plan, then three for
+--       each event: envelope, payload, metadata.
 -- The plan is a flat list of numbers. For each append: how many writes, how many guards; for each
 -- write: stream, expectation, how many events; for each guard: stream, expectation. Expectations:
 -- -1 any, -2 exists, else that version.
@@ -17,11 +17,16 @@
 --   5 broken: which stream, what is wrong
 -- or {-1} if the log's end is not what the caller knows.
 --
--- Redis does not roll a script back. So everything is looked at and decided first and written then;
--- once the first write is in, Redis refuses no other for want of memory or disk, and it hands all
--- of them to the append-only file and to replicas as one transaction.
+-- Redis does not roll a script back. So an append is decided on before anything of it is written.
+-- What is decided first enters the ids into the indexes, where a later append of the batch finds
+-- them, then the log, the streams and the heads. Once the first write is in, Redis refuses no other
+-- for want of memory or disk, and it hands all of them to the append-only file and to replicas as
+-- one transaction.
+--
+-- Each command that a script runs costs more than most of what it does. So the heads of all streams
+-- of a partition are one hash: an append of one event is one write to an index and one to a stream.
 
-local call, sub, byte, format = redis.call, string.sub, string.byte, string.format
+local call, pcall, sub, byte, format = redis.call, redis.pcall, string.sub, string.byte, string.format
 local KEYS, ARGV = KEYS, ARGV
 local state = call('HMGET', KEYS[1], 'p', 't', 'q', 'u')
 local at = ARGV[1]
@@ -33,56 +38,52 @@ if at ~= '' and not (state[1] == at and state[2] == ARGV[2])
   end
 end
 
--- What the streams hold of what the batch names: their heads and the versions of its ids.
+-- How many words of a list one command takes, as they must fit on Lua's stack.
+local CHUNK = 1000
+-- A stream's largest event is noted in its index if it has more bytes.
+local SMALL = 4096
+
 local plan = cmsgpack.unpack(ARGV[6])
-local count = (#KEYS - 2) / 2
-local wanted = {}
-for s = 1, count do
-  wanted[s] = {'HMGET', KEYS[2 * s + 1], 'h', 'x'}
-end
-local i, arg, total, ids = 1, 7, #plan, {}
-while i < total do
-  local writes, guards = plan[i], plan[i + 1]
-  i = i + 2
-  for _ = 1, writes do
-    local list = wanted[plan[i]]
-    local n = #list
-    for e = 1, plan[i + 2] do
-      local id = sub(ARGV[arg], 1, 16)
-      list[n + e], ids[arg] = id, id
-      arg = arg + 3
-    end
-    i = i + 3
+local total, count, prefix = #plan, (#KEYS - 3) / 2, ARGV[4] + 1
+-- Of each stream: its name, its version before this batch and now, in digits if it has moved, and
+-- why it cannot be written.
+local names, stored, head, top, broken, largest = {}, {}, {}, {}, {}, {}
+for first = 1, count, CHUNK do
+  local last, words = math.min(first + CHUNK - 1, count), {'HMGET', KEYS[3]}
+  for s = first, last do
+    local name = sub(KEYS[2 * s + 3], prefix)
+    names[s], words[s - first + 3] = name, name
   end
-  i = i + 2 * guards
-end
-local head, largest, stored, versions, broken, staged, sets = {}, {}, {}, {}, {}, {}, {}
-for s = 1, count do
-  local list = wanted[s]
-  local found = redis.pcall(unpack(list))
-  local known = {}
-  if found.err then
-    broken[s] = found.err
-  else
-    head[s], largest[s] = tonumber(found[1] or 0), tonumber(found[2] or 0)
-    stored[s] = largest[s]
-    for k = 5, #list do
-      local version = found[k - 2]
-      if version then
-        known[list[k]] = tonumber(version)
-      end
-    end
-    if head[s] == 0 and call('EXISTS', KEYS[2 * s + 2]) == 1 then
-      broken[s] = 'it has events but no index'
+  local found = call(unpack(words))
+  for s = first, last do
+    local version = tonumber(found[s - first + 1] or 0)
+    stored[s], head[s] = version, version
+    if version == 0 and call('EXISTS', KEYS[2 * s + 3]) == 1 then
+      broken[s] = 'it has events but no head'
     end
   end
-  versions[s], staged[s] = known, {}
 end
 
 -- What is decided to be written, event by event: the stream, the first of the event's arguments,
 -- and its version in digits. The first of them gets the position behind `before`.
 local before = tonumber(state[1] or 0)
 local written, stream_of, arg_of, digits = 0, {}, {}, {}
+-- An error that ends the batch.
+local failure
+
+local function id_of(arg)
+  return sub(ARGV[arg], 1, 16)
+end
+
+-- Which of the events that are decided to be written stands at a version of a stream.
+local function decided(s, version)
+  local text = format('%d', version)
+  for n = 1, written do
+    if stream_of[n] == s and digits[n] == text then
+      return n
+    end
+  end
+end
 
 -- The place in the log of the event that stands at a version, if its content is that of an
 -- argument; false if the content is another, nil if the event is gone.
@@ -90,12 +91,12 @@ local function place(s, version, arg)
   local mine = ARGV[arg]
   local last = 27 + byte(mine, 27)
   local theirs, payload, position
-  local mate = staged[s][version]
+  local mate = version > stored[s] and decided(s, version)
   if mate then
     theirs, payload, position = ARGV[arg_of[mate]], ARGV[arg_of[mate] + 1], before + mate
   else
     local id = format('%d-0', version)
-    local entry = call('XRANGE', KEYS[2 * s + 2], id, id)[1]
+    local entry = call('XRANGE', KEYS[2 * s + 3], id, id)[1]
     if not entry then
       return nil
     end
@@ -118,8 +119,16 @@ local function put_three(a, b, c)
   length = length + 3
 end
 
--- Answers an append whose ids are known, all or some.
-local function repeated(start, writes, first_arg, all, some)
+-- An index could not be looked at: it is no hash, or the server refuses.
+local function not_read(n, err)
+  if not string.find(err.err, 'WRONGTYPE', 1, true) then
+    failure = err
+  end
+  put_three(5, n, err.err)
+end
+
+-- Answers an append whose ids are known, all or some; `versions` by the first argument of an event.
+local function repeated(start, writes, first_arg, versions, all, some)
   if not all then
     put(4)
     return put(some)
@@ -131,7 +140,7 @@ local function repeated(start, writes, first_arg, all, some)
     local s, first, last, where = plan[i], nil, nil, nil
     for _ = 1, plan[i + 2] do
       ordinal = ordinal + 1
-      local version = versions[s][ids[arg]]
+      local version = versions[arg]
       where = (last == nil or version == last + 1) and place(s, version, arg)
       if not where then
         for k = length, kept + 1, -1 do
@@ -151,78 +160,141 @@ local function repeated(start, writes, first_arg, all, some)
   end
 end
 
--- Decides on the append whose plan begins at `start`; nothing is written yet.
-local function decide(start, writes, guards, first_arg)
-  local i, arg, all, some, ordinal = start, first_arg, true, nil, 0
-  for w = 1, writes do
-    local s = plan[i]
-    if broken[s] then
-      return put_three(5, w, broken[s])
+-- Answers an append of one event if its id is known; else enters the id, unless it is refused. True
+-- if there is no answer yet.
+local function enter_one(start, first_arg, refused)
+  local s, id, entered = plan[start], id_of(first_arg), nil
+  local index = KEYS[2 * s + 2]
+  if not refused then
+    entered = pcall('HSETNX', index, id, format('%d', head[s] + 1))
+    if entered == 1 then
+      return true
     end
-    local known = versions[s]
-    for _ = 1, plan[i + 2] do
-      ordinal = ordinal + 1
-      if known[ids[arg]] then
-        some = some or ordinal
-      else
-        all = false
+  end
+  -- A repeat needs no room: it is known where the server refuses a write, too.
+  local known = pcall('HGET', index, id)
+  if not known and type(entered) == 'table' then
+    known = entered
+  end
+  if not known then
+    return true
+  end
+  if type(known) == 'table' then
+    return not_read(1, known)
+  end
+  repeated(start, 1, first_arg, {[first_arg] = tonumber(known)}, true, 1)
+end
+
+-- The same for an append of several events.
+local function enter_all(start, writes, first_arg, refused)
+  local versions, all, some, ordinal = {}, true, nil, 0
+  local i, arg = start, first_arg
+  for w = 1, writes do
+    local index, events = KEYS[2 * plan[i] + 2], plan[i + 2]
+    for first = 1, events, CHUNK do
+      local size, words = math.min(CHUNK, events - first + 1), {'HMGET', index}
+      for n = 1, size do
+        words[n + 2] = id_of(arg + 3 * (n - 1))
       end
-      arg = arg + 3
+      local found = pcall(unpack(words))
+      if found.err then
+        return not_read(w, found)
+      end
+      for n = 1, size do
+        ordinal = ordinal + 1
+        if found[n] then
+          versions[arg], some = tonumber(found[n]), some or ordinal
+        else
+          all = false
+        end
+        arg = arg + 3
+      end
     end
     i = i + 3
   end
   if some then
-    return repeated(start, writes, first_arg, all, some)
+    return repeated(start, writes, first_arg, versions, all, some)
   end
-  i = start
+  i, arg = start, first_arg
+  local heads = {}
+  for _ = 1, refused and 0 or writes do
+    local s, events = plan[i], plan[i + 2]
+    local version = heads[s] or head[s]
+    for first = 1, events, CHUNK do
+      local size, words = math.min(CHUNK, events - first + 1), {'HSET', KEYS[2 * s + 2]}
+      for n = 1, size do
+        version = version + 1
+        words[2 * n + 1], words[2 * n + 2] = id_of(arg), format('%d', version)
+        arg = arg + 3
+      end
+      call(unpack(words))
+    end
+    heads[s] = version
+    i = i + 3
+  end
+  return true
+end
+
+-- Decides on the append whose plan begins at `start`. Of what is to be written only the ids are.
+local function decide(start, writes, guards, first_arg)
+  local i, refused = start, nil
   for n = 1, writes + guards do
     local s, expected = plan[i], plan[i + 1]
-    if broken[s] then
+    local actual = head[s]
+    if broken[s] and n <= writes then
       return put_three(5, n, broken[s])
     end
-    local actual = head[s]
-    if not (expected == -1 or expected == actual or (expected == -2 and actual > 0)) then
-      return put_three(3, n, actual)
+    if not refused and (broken[s]
+        or not (expected == -1 or expected == actual or (expected == -2 and actual > 0))) then
+      refused = n
     end
     i = i + (n <= writes and 3 or 2)
   end
+  local open
+  if writes == 1 and plan[start + 2] == 1 then
+    open = enter_one(start, first_arg, refused)
+  else
+    open = enter_all(start, writes, first_arg, refused)
+  end
+  if not open then
+    return
+  end
+  if refused then
+    i = start + (refused <= writes and 3 * (refused - 1) or 3 * writes + 2 * (refused - writes - 1))
+    local s = plan[i]
+    return put_three(broken[s] and 5 or 3, refused, broken[s] or head[s])
+  end
   put(1)
-  i, arg = start, first_arg
+  i = start
+  local arg = first_arg
   for _ = 1, writes do
     local s, events = plan[i], plan[i + 2]
-    local first, set = head[s] + 1, sets[s]
-    if not set then
-      set = {'HSET', KEYS[2 * s + 1]}
-      sets[s] = set
-    end
+    local first = head[s] + 1
     local run = runs[#runs]
     if run and run[1] == s and run[2] + run[3] == first then
       run[3] = run[3] + events
     else
       runs[#runs + 1] = {s, first, events}
     end
-    local known, mine, top, n = versions[s], staged[s], largest[s], #set
+    local text
     for version = first, first + events - 1 do
-      local id, text, metadata = ids[arg], format('%d', version), #ARGV[arg + 2]
+      local metadata = #ARGV[arg + 2]
       local size = 64 + #ARGV[arg + 1] + (metadata > 0 and metadata - 1 or 0)
-      written = written + 1
-      stream_of[written], arg_of[written], digits[written] = s, arg, text
-      known[id], mine[version] = version, written
-      set[n + 1], set[n + 2], n = id, text, n + 2
-      if size > top then
-        top = size
+      if size > SMALL and size > (largest[s] or 0) then
+        largest[s] = size
       end
+      text, written = format('%d', version), written + 1
+      stream_of[written], arg_of[written], digits[written] = s, arg, text
       arg = arg + 3
     end
-    largest[s] = top
-    head[s] = first + events - 1
+    head[s], top[s] = first + events - 1, text
     put_three(first, head[s], before + written)
     i = i + 3
   end
 end
 
-i, arg = 1, 7
-while i < total do
+local i, arg = 1, 7
+while i < total and not failure do
   local writes, guards = plan[i], plan[i + 1]
   i = i + 2
   decide(i, writes, guards, arg)
@@ -233,6 +305,9 @@ while i < total do
   i = i + 2 * guards
 end
 if written == 0 then
+  if failure then
+    return failure
+  end
   if ARGV[5] == '1' and state[1] then
     -- What is repeated may have been written on another connection, and a wait counts the writes of
     -- its own. These two change nothing and need no memory.
@@ -242,17 +317,23 @@ if written == 0 then
   return answer
 end
 
--- From here on nothing is refused any more. The log comes first: it is the one write that could
--- still find something out of order, and then nothing is written.
-local references, from = {}, ARGV[4] + 1
+-- The log comes first: it may still find something out of order, and then the ids are taken back.
+local references = {}
 for n, run in ipairs(runs) do
-  references[n] = format('%d %d ', run[2], run[3]) .. sub(KEYS[2 * run[1] + 2], from)
+  references[n] = format('%d %d ', run[2], run[3]) .. names[run[1]]
 end
 local position = format('%d', before + written)
-call('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
+local logged = failure
+  or pcall('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
+if type(logged) == 'table' then
+  for n = 1, written do
+    call('HDEL', KEYS[2 * stream_of[n] + 2], id_of(arg_of[n]))
+  end
+  return logged
+end
 for n = 1, written do
   local arg = arg_of[n]
-  local key, metadata, place = KEYS[2 * stream_of[n] + 2], ARGV[arg + 2], format('%d', before + n)
+  local key, metadata, place = KEYS[2 * stream_of[n] + 3], ARGV[arg + 2], format('%d', before + n)
   if metadata == '' then
     call('XADD', key, digits[n] .. '-0', 'e', ARGV[arg] .. place, 'p', ARGV[arg + 1])
   else
@@ -260,12 +341,22 @@ for n = 1, written do
       'm', sub(metadata, 2))
   end
 end
-for s, set in pairs(sets) do
-  local n = #set
-  set[n + 1], set[n + 2] = 'h', digits[staged[s][head[s]]]
-  if largest[s] ~= stored[s] then
-    set[n + 3], set[n + 4] = 'x', largest[s]
+for s, size in pairs(largest) do
+  local index = KEYS[2 * s + 2]
+  if size > tonumber(call('HGET', index, 'x') or 0) then
+    call('HSET', index, 'x', size)
   end
+end
+local set = {'HSET', KEYS[3]}
+for s, text in pairs(top) do
+  local n = #set
+  set[n + 1], set[n + 2] = names[s], text
+  if n > CHUNK then
+    call(unpack(set))
+    set = {'HSET', KEYS[3]}
+  end
+end
+if #set > 2 then
   call(unpack(set))
 end
 call('HSET', KEYS[1], 'p', position, 't', ARGV[3], 'q', state[1] or '', 'u', state[2] or '')

@@ -1,29 +1,31 @@
 -- Reads a page of one stream and its head, in one look.
 --
--- KEYS: 1 the stream's index, 2 its events.
--- ARGV: 1 `forward` or `backward`, 2 the id where the page begins, 3 most events, 4 bytes after
---       which the page may end.
--- The answer: the head (`-1` if there are events without an index), the entries, and the bytes of
--- the stream's largest event.
+-- KEYS: 1 the heads of the stream's partition, 2 the stream's index, 3 its events.
+-- ARGV: 1 the stream's name, 2 `forward` or `backward`, 3 the id where the page begins, 4 most
+--       events, 5 bytes after which the page may end.
+-- The answer: the head (`-1` if there are events without one), the entries, and how many bytes an
+-- event of the stream has at most.
 
-local known = redis.call('HMGET', KEYS[1], 'h', 'x')
-if not known[1] then
-  return {redis.call('EXISTS', KEYS[2]) == 1 and '-1' or '0', {}}
+local head = redis.call('HGET', KEYS[1], ARGV[1])
+if not head then
+  return {redis.call('EXISTS', KEYS[3]) == 1 and '-1' or '0', {}}
 end
+-- Noted only where there are larger ones.
+local largest = tonumber(redis.call('HGET', KEYS[2], 'x') or 4096)
 local command, bound = 'XRANGE', '+'
-if ARGV[1] == 'backward' then
+if ARGV[2] == 'backward' then
   command, bound = 'XREVRANGE', '-'
 end
-local left, bytes, largest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(known[2])
+local left, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 if left * largest <= bytes then
-  return {known[1], redis.call(command, KEYS[2], ARGV[2], bound, 'COUNT', left), known[2]}
+  return {head, redis.call(command, KEYS[3], ARGV[3], bound, 'COUNT', left), largest}
 end
 -- Never more at a time than the bytes that are left hold of the largest, so that a page of large
 -- events is not read far beyond its end.
-local from, all = ARGV[2], {}
+local from, all = ARGV[3], {}
 while left > 0 do
   local count = math.max(1, math.min(left, math.floor(bytes / largest)))
-  local page = redis.call(command, KEYS[2], from, bound, 'COUNT', count)
+  local page = redis.call(command, KEYS[3], from, bound, 'COUNT', count)
   for _, entry in ipairs(page) do
     local fields = entry[2]
     bytes = bytes - 64 - #fields[4] - #(fields[6] or '')
@@ -35,4 +37,4 @@ while left > 0 do
   left = left - count
   from = '(' .. page[count][1]
 end
-return {known[1], all, known[2]}
+return {head, all, largest}

@@ -180,7 +180,7 @@ async fn a_partition_that_lost_everything_begins_a_new_epoch() {
     drop(store);
     // As after the promotion of an empty replica of the node that held it.
     let namespace = place.config.namespace.as_str();
-    for kept in ["state", "log", "s:chat", "i:chat"] {
+    for kept in ["state", "log", "heads", "s:chat", "i:chat"] {
         let key = format!("{namespace}:{{{namespace}:{partition}}}:{kept}");
         server.command(&["DEL", &key]).unwrap();
     }
@@ -269,6 +269,80 @@ async fn another_number_of_partitions_is_refused() {
     let refused = RedisStore::connect(place.clone().with_partitions(3).config).await;
     let named = matches!(refused, Err(ConnectError::Partitions { found: 2, wanted: 3 }));
     assert!(named, "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_older_format_is_refused() {
+    let (server, place) = start(Fsync::Always);
+    drop(place.open().await);
+    let namespace = place.config.namespace.as_str();
+    let key = format!("{namespace}:{{{namespace}}}:namespace");
+    server.command(&["HSET", &key, "format", "1"]).unwrap();
+    let refused = RedisStore::connect(place.config.clone()).await;
+    let named = matches!(&refused, Err(ConnectError::Store(StoreError::Invalid { what }))
+        if what.contains("format 1"));
+    assert!(named, "{refused:?}");
+}
+
+/// The key of this in the partition of a stream.
+fn key(place: &Place, store: &RedisStore, name: &StreamId, rest: &str) -> String {
+    let (namespace, partition) = (&place.config.namespace, store.partition_of(name));
+    format!("{namespace}:{{{namespace}:{partition}}}:{rest}")
+}
+
+#[tokio::test]
+async fn a_damaged_stream_is_named_and_the_others_of_a_batch_are_written() {
+    let (server, place) = start(Fsync::Always);
+    let place = place.with_partitions(1);
+    let store = place.open().await;
+    for (damaged, kind) in [("index", "i:index"), ("head", "heads")] {
+        let (damaged, whole) = (stream(damaged), stream(&format!("beside-{damaged}")));
+        write_each(&store, &damaged, 0..3).await;
+        let key = key(&place, &store, &damaged, kind);
+        match kind {
+            "heads" => server.command(&["HDEL", &key, damaged.as_str()]).unwrap(),
+            _ => {
+                server.command(&["DEL", &key]).unwrap();
+                server.command(&["SET", &key, "no hash"]).unwrap()
+            }
+        };
+        let append =
+            |name, first| single(name, Expected::Any, vec![event(first), event(first + 1)]);
+        let one = |name, number| single(name, Expected::Any, vec![event(number)]);
+        let batch = [append(&damaged, 10), one(&damaged, 20), append(&whole, 10), one(&whole, 20)];
+        let results = store.append(&batch).await;
+        for result in &results[..2] {
+            let named = matches!(result, Err(StoreError::Corrupt { place, .. })
+                if place.contains(damaged.as_str()));
+            assert!(named, "{result:?}");
+        }
+        let versions = results[2..].iter().map(|result| result.as_ref().unwrap().streams[0].last.0);
+        assert_eq!(versions.collect::<Vec<_>>(), [2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_out_of_order_takes_no_append_and_keeps_no_id() {
+    let (server, place) = start(Fsync::Always);
+    let store = place.open().await;
+    let name = stream("chat");
+    write_each(&store, &name, 0..3).await;
+    let log = key(&place, &store, &name, "log");
+    server.command(&["XADD", &log, "1000-0", "t", "x", "r", "1 1 chat"]).unwrap();
+    let one = single(&name, Expected::Any, vec![event(3)]);
+    let several = single(&name, Expected::Any, vec![event(4), event(5)]);
+    for append in [&one, &several] {
+        let refused = store.append_one(append.clone()).await;
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(store.head(&name).await.unwrap(), Version(3));
+    }
+    server.command(&["XDEL", &log, "1000-0"]).unwrap();
+    server.command(&["XSETID", &log, "3-0"]).unwrap();
+    for (append, last) in [(one, 4), (several, 6)] {
+        let appended = store.append_one(append).await.unwrap();
+        assert_eq!((appended.repeat, appended.streams[0].last), (false, Version(last)));
+    }
+    assert_eq!(read_all(&store, &name).await.len(), 6);
 }
 
 #[tokio::test]
