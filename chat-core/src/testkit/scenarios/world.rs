@@ -63,7 +63,7 @@ impl<'h> World<'h> {
     #[must_use]
     pub fn new(harness: &'h dyn ScenarioHarness) -> Self {
         let config = EngineConfig {
-            poll_interval: Duration::from_millis(25),
+            poll_interval: RARE_POLL,
             list_delay: Duration::from_millis(1),
             ..EngineConfig::default()
         };
@@ -97,6 +97,7 @@ impl<'h> World<'h> {
     #[must_use]
     pub fn bus(mut self, bus: Option<Arc<dyn EventBus>>) -> Self {
         self.bus = bus;
+        self.config.poll_interval = POLL;
         self
     }
 
@@ -237,6 +238,11 @@ impl<'h> World<'h> {
         nodes.iter().map(|(_, engine)| engine.clone()).collect()
     }
 }
+
+/// How often an engine looks for what no bus has told it.
+const POLL: Duration = Duration::from_millis(25);
+/// The same where the bus tells everything.
+const RARE_POLL: Duration = Duration::from_millis(250);
 
 /// The size of something: of the long form of the tests (`CHAT_SOAK=1`), or of the short one.
 #[must_use]
