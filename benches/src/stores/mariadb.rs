@@ -117,7 +117,7 @@ async fn batched(ground: Arc<Ground>, time: Duration) -> Result<f64> {
     let mut statement = INSERT.trim_end().to_owned();
     statement.push_str(&format!(", {ROW}").repeat(ROWS - 1));
     let (load, mut turns) = (Load::new(), Turns::new(0..STREAMS));
-    let mut pace = Pace::new(time);
+    let mut pace = Pace::alone(time);
     while pace.goes_on(turns.taken) {
         let mut query = sqlx::query(AssertSqlSafe(statement.clone()));
         for _ in 0..ROWS {
@@ -140,7 +140,7 @@ async fn insert(ground: Arc<Ground>, time: Duration, writers: usize) -> Result<f
             let (load, position) = (Arc::clone(&load), Arc::clone(&position));
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, writer, writers);
-                let mut pace = Pace::new(time);
+                let mut pace = Pace::beside_others(time);
                 while pace.goes_on(turns.taken) {
                     let position = position.fetch_add(1, Ordering::Relaxed);
                     let query = bind!(sqlx::query(INSERT), position, turns, load);

@@ -46,7 +46,7 @@ async fn plain_maps(time: Duration, batch: usize) -> Result<f64> {
     tokio::task::spawn_blocking(move || {
         let load = Load::new();
         let plain = Mutex::new(Plain { streams: vec![Vec::new(); STREAMS], ids: HashMap::new() });
-        let (mut pace, mut written) = (Pace::new(time), 0);
+        let (mut pace, mut written) = (Pace::alone(time), 0);
         while pace.goes_on(written) {
             let events: Vec<_> = (0..batch).map(|_| load.event()).collect();
             let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);

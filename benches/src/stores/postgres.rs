@@ -98,7 +98,7 @@ async fn copy(ground: Arc<Ground>, time: Duration, level: &'static str) -> Resul
     let statement = statement(include_str!("sql/postgres_copy.sql"), &ground);
     let (load, mut turns) = (Load::new(), Turns::new(0..STREAMS));
     let mut text = String::new();
-    let mut pace = Pace::new(time);
+    let mut pace = Pace::alone(time);
     while pace.goes_on(turns.taken) {
         text.clear();
         for _ in 0..1_000 {
@@ -135,7 +135,7 @@ async fn insert(
             let statement = Arc::clone(&statement);
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, writer, writers);
-                let mut pace = Pace::new(time);
+                let mut pace = Pace::beside_others(time);
                 while pace.goes_on(turns.taken) {
                     let (stream, version) = turns.take()?;
                     sqlx::query(AssertSqlSafe(statement.to_string()))

@@ -133,7 +133,7 @@ async fn call(
             let prefix = format!("{}:bare:", ground.namespace);
             tokio::spawn(async move {
                 let mut turns = Turns::part(STREAMS, caller, callers);
-                let mut pace = Pace::new(time);
+                let mut pace = Pace::beside_others(time);
                 while pace.goes_on(turns.taken) {
                     let (stream, version) = turns.take()?;
                     let add = add(&format!("{prefix}{stream}"), version, &load);

@@ -37,35 +37,48 @@ impl Turns {
     }
 }
 
-/// When a plain program begins to count, and when it ends.
+/// When the work of a plain program begins to count, and when it ends.
 #[derive(Debug)]
 pub(super) struct Pace {
-    began: Instant,
+    /// From here on it counts.
+    start: Instant,
     time: Duration,
-    /// When the counting began, and what was written before it.
-    counting: Option<(Instant, usize)>,
+    /// What was written before it counted.
+    before: Option<usize>,
+    alone: bool,
 }
 
 impl Pace {
-    pub(super) fn new(time: Duration) -> Self {
-        Self { began: Instant::now(), time, counting: None }
+    /// Of the only writer: the time runs from the end of a piece of work to the end of another.
+    pub(super) fn alone(time: Duration) -> Self {
+        Self { start: Instant::now() + warm_up(time), time, before: None, alone: true }
+    }
+
+    /// Of one of several writers who begin now: the time is the same for all, so that one who had to
+    /// wait for the others does not make up for it when they have ended.
+    pub(super) fn beside_others(time: Duration) -> Self {
+        Self { alone: false, ..Self::alone(time) }
     }
 
     /// Whether to go on: until it is warm, then at least once, then until the time is over.
     pub(super) fn goes_on(&mut self, written: usize) -> bool {
-        let Some((start, before)) = self.counting else {
-            if written > 0 && self.began.elapsed() >= warm_up(self.time) {
-                self.counting = Some((Instant::now(), written));
-            }
+        let now = Instant::now();
+        if now < self.start {
             return true;
-        };
-        written == before || start.elapsed() < self.time
+        }
+        let before = *self.before.get_or_insert_with(|| {
+            if self.alone {
+                self.start = now;
+            }
+            written
+        });
+        written == before || now < self.start + self.time
     }
 
     /// How many a second, of those that counted.
     pub(super) fn rate(&self, written: usize) -> f64 {
-        let (start, before) = self.counting.unwrap_or((self.began, 0));
-        written.saturating_sub(before) as f64 / start.elapsed().as_secs_f64()
+        let counted = written.saturating_sub(self.before.unwrap_or(written));
+        counted as f64 / self.start.elapsed().as_secs_f64()
     }
 }
 
@@ -82,14 +95,14 @@ mod tests {
 
     #[test]
     fn what_warms_up_does_not_count() {
-        let mut pace = Pace::new(Duration::ZERO);
-        assert!(pace.goes_on(0));
-        assert!(pace.goes_on(500));
-        assert!(pace.goes_on(500));
-        assert!(!pace.goes_on(501));
-        let (start, before) = pace.counting.unwrap();
-        assert_eq!(before, 500);
-        let rate = pace.rate(501);
-        assert!(rate > 0.0 && rate * start.elapsed().as_secs_f64() >= 1.0, "{rate}");
+        for mut pace in [Pace::alone(Duration::ZERO), Pace::beside_others(Duration::ZERO)] {
+            assert!(pace.goes_on(500), "at least one piece counts");
+            assert!(!pace.goes_on(501));
+            let most = 1.0 / pace.start.elapsed().as_secs_f64();
+            assert!(pace.rate(500) == 0.0 && pace.rate(501) > 0.0 && pace.rate(501) <= most);
+        }
+        let mut pace = Pace::alone(Duration::from_secs(3_600));
+        assert!(pace.goes_on(7));
+        assert_eq!(pace.before, None);
     }
 }

@@ -125,7 +125,7 @@ fn batched(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
     let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
     let mut begin = connection.prepare("BEGIN IMMEDIATE")?;
     let mut commit = connection.prepare("COMMIT")?;
-    let mut pace = Pace::new(time);
+    let mut pace = Pace::alone(time);
     while pace.goes_on(rows.turns.taken) {
         begin.execute(())?;
         for _ in 0..1_000 {
@@ -139,7 +139,7 @@ fn batched(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
 fn single(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
     let (connection, load) = (connect(ground, synchronous)?, Load::new());
     let mut rows = Rows::new(&connection, &load, Turns::new(0..STREAMS))?;
-    let mut pace = Pace::new(time);
+    let mut pace = Pace::alone(time);
     while pace.goes_on(rows.turns.taken) {
         rows.write()?;
     }
@@ -157,7 +157,7 @@ fn sixteen(ground: &Ground, time: Duration, synchronous: &str) -> Result<f64> {
         let rows = Rows::new(&connection, &load, Turns::part(STREAMS, number, writers));
         start_together.wait();
         let mut rows = rows?;
-        let mut pace = Pace::new(time);
+        let mut pace = Pace::beside_others(time);
         while pace.goes_on(rows.turns.taken) {
             rows.write()?;
         }
