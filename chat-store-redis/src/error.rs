@@ -31,7 +31,8 @@ impl Step {
 /// Maps an error of the driver.
 ///
 /// An error that the server answers with says that the command was not carried out: each of this
-/// adapter's commands is refused whole or not at all. An error on the way leaves it open.
+/// adapter's commands is refused whole or not at all, as long as nobody else writes to its keys. An
+/// error on the way leaves it open.
 pub(crate) fn store_error(error: RedisError, step: Step) -> StoreError {
     let what = format!("cannot {}: {error}", step.name());
     let named = || step.name().to_owned();
@@ -42,7 +43,8 @@ pub(crate) fn store_error(error: RedisError, step: Step) -> StoreError {
         Some("NOAUTH" | "WRONGPASS" | "NOPERM") => StoreError::Invalid { what },
         Some("WRONGTYPE") => StoreError::Corrupt { place: "a key of the store".into(), what },
         Some("ERR") if what.contains("max number of clients") => unavailable(named(), error),
-        // Only the log of a partition can be further than what its state says.
+        // Of all that is written, only the log of a partition can be further than what its state says
+        // (as after a server that lost a part of its keys).
         Some("ERR") if what.contains("The ID specified in XADD is equal or smaller") => {
             StoreError::Corrupt { place: "the log of a partition".into(), what }
         }

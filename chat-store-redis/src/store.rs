@@ -48,8 +48,8 @@ impl RedisStore {
     /// [`ConnectError::Durability`] if it does not keep what the configuration asks for,
     /// [`ConnectError::Partitions`] if the namespace has another number of partitions, and
     /// [`ConnectError::Store`]: [`StoreError::Unavailable`] if the server cannot be reached,
-    /// [`StoreError::Invalid`] if it does not let this user in, [`StoreError::NewerSchema`] if a
-    /// newer release made the namespace.
+    /// [`StoreError::Invalid`] if it does not let this user in or the namespace has a format that no
+    /// release had, [`StoreError::NewerSchema`] if a newer release made the namespace.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the namespace made or not made.

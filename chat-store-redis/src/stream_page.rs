@@ -88,8 +88,14 @@ impl Reader<'_> {
         command.arg(self.next(from)).arg(events).arg(bytes);
         let mut answer = array(self.shared.run(&command, Step::Read).await?)?.into_iter();
         let head = answer.next();
-        if matches!(&head, Some(Value::BulkString(text)) if text == b"-1") {
-            return Err(corrupt(self.stream, Version::ZERO, "it has events but no head"));
+        if let Some(Value::BulkString(text)) = &head
+            && let Some(what) = match &text[..] {
+                b"-1" => Some("it has events but no head"),
+                b"-2" => Some("it has events but no index"),
+                _ => None,
+            }
+        {
+            return Err(corrupt(self.stream, Version::ZERO, what));
         }
         let head = Version(number(head)?);
         let events = decoded(self.stream, array(answer.next().unwrap_or_default())?)?;

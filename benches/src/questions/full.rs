@@ -180,6 +180,6 @@ const PAGE: usize = 50;
 const ABOUT: &str = "\
 Two stores of one backend side by side, one with 1,000 chats of 100 events, the other with so many \
 more, filled through the store's own append by a loader whose chats, ids and times are the same in \
-every run. By turns: appends to new streams; the newest page of a \
+every run. By turns: appends to streams of their own; the newest page of a \
 chat anywhere, and a send into it; its cold load by an engine that knows nothing; and the list of a \
 person who is in 1,000 of the chats.";

@@ -64,6 +64,8 @@ impl Pace {
     pub(super) fn goes_on(&mut self, written: usize) -> bool {
         let now = Instant::now();
         if now < self.start {
+            // Several writers count, as the store does, what is done from that moment on.
+            self.before = Some(written).filter(|_| !self.alone);
             return true;
         }
         let before = *self.before.get_or_insert_with(|| {
@@ -104,5 +106,8 @@ mod tests {
         let mut pace = Pace::alone(Duration::from_secs(3_600));
         assert!(pace.goes_on(7));
         assert_eq!(pace.before, None);
+        let mut pace = Pace::beside_others(Duration::from_secs(3_600));
+        assert!(pace.goes_on(7));
+        assert_eq!(pace.before, Some(7));
     }
 }

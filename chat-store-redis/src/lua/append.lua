@@ -17,16 +17,16 @@
 --   5 broken: which stream, what is wrong
 -- or {-1} if the log's end is not what the caller knows.
 --
--- Redis does not roll a script back. So an append is decided on before anything of it is written.
--- What is decided first enters the ids into the indexes, where a later append of the batch finds
--- them, then the log, the streams and the heads. Once the first write is in, Redis refuses no other
--- for want of memory or disk, and it hands all of them to the append-only file and to replicas as
--- one transaction.
+-- Redis does not roll a script back. While the batch is decided on, only the ids of what is to be
+-- written are entered into the indexes, where a later append of the batch finds them; if anything
+-- goes wrong until then, they are taken back. Then come the log, the streams and the heads. Once the
+-- first write is in, Redis refuses no other for want of memory or disk, and it hands all of them to
+-- the append-only file and to replicas as one transaction.
 --
 -- Each command that a script runs costs more than most of what it does. So the heads of all streams
 -- of a partition are one hash: an append of one event is one write to an index and one to a stream.
 
-local call, pcall, sub, byte, format = redis.call, redis.pcall, string.sub, string.byte, string.format
+local call, try, sub, byte, format = redis.call, redis.pcall, string.sub, string.byte, string.format
 local KEYS, ARGV = KEYS, ARGV
 local state = call('HMGET', KEYS[1], 'p', 't', 'q', 'u')
 local at = ARGV[1]
@@ -42,11 +42,14 @@ end
 local CHUNK = 1000
 -- A stream's largest event is noted in its index if it has more bytes.
 local SMALL = 4096
+-- A field of the heads that is no stream, as no name begins so. It is longer than those of a hash
+-- that Redis keeps as a list, which it would look through for each stream.
+local NO_LIST = string.rep(' ', 80)
 
 local plan = cmsgpack.unpack(ARGV[6])
 local total, count, prefix = #plan, (#KEYS - 3) / 2, ARGV[4] + 1
--- Of each stream: its name, its version before this batch and now, in digits if it has moved, and
--- why it cannot be written.
+-- Of each stream: its name, its version before this batch and now, in digits if it has moved, why it
+-- cannot be written, and the bytes of its largest event in this batch if that is not small.
 local names, stored, head, top, broken, largest = {}, {}, {}, {}, {}, {}
 for first = 1, count, CHUNK do
   local last, words = math.min(first + CHUNK - 1, count), {'HMGET', KEYS[3]}
@@ -55,11 +58,27 @@ for first = 1, count, CHUNK do
     names[s], words[s - first + 3] = name, name
   end
   local found = call(unpack(words))
+  -- A stream with a head has an index, one without a head has no events.
+  local indexes, events = {'EXISTS'}, {'EXISTS'}
   for s = first, last do
     local version = tonumber(found[s - first + 1] or 0)
+    if not version then
+      broken[s], version = 'its head is no number', 0
+    elseif version == 0 then
+      events[#events + 1] = KEYS[2 * s + 3]
+    else
+      indexes[#indexes + 1] = KEYS[2 * s + 2]
+    end
     stored[s], head[s] = version, version
-    if version == 0 and call('EXISTS', KEYS[2 * s + 3]) == 1 then
-      broken[s] = 'it has events but no head'
+  end
+  if #indexes > 1 and call(unpack(indexes)) ~= #indexes - 1
+      or #events > 1 and call(unpack(events)) ~= 0 then
+    for s = first, last do
+      if head[s] > 0 and call('EXISTS', KEYS[2 * s + 2]) == 0 then
+        broken[s] = 'it has events but no index'
+      elseif head[s] == 0 and call('EXISTS', KEYS[2 * s + 3]) == 1 then
+        broken[s] = 'it has events but no head'
+      end
     end
   end
 end
@@ -68,6 +87,8 @@ end
 -- and its version in digits. The first of them gets the position behind `before`.
 local before = tonumber(state[1] or 0)
 local written, stream_of, arg_of, digits = 0, {}, {}, {}
+-- The ids that were entered: the index and the id by turns.
+local entered = {}
 -- An error that ends the batch.
 local failure
 
@@ -85,9 +106,12 @@ local function decided(s, version)
   end
 end
 
--- The place in the log of the event that stands at a version, if its content is that of an
--- argument; false if the content is another, nil if the event is gone.
+-- The place in the log of the event that stands at a version, if its id and content are those of an
+-- argument; false if they are not, nil and why if it cannot be told.
 local function place(s, version, arg)
+  if version > head[s] then
+    return nil, 'version ' .. version .. ' is beyond its head'
+  end
   local mine = ARGV[arg]
   local last = 27 + byte(mine, 27)
   local theirs, payload, position
@@ -96,14 +120,20 @@ local function place(s, version, arg)
     theirs, payload, position = ARGV[arg_of[mate]], ARGV[arg_of[mate] + 1], before + mate
   else
     local id = format('%d-0', version)
-    local entry = call('XRANGE', KEYS[2 * s + 3], id, id)[1]
-    if not entry then
-      return nil
+    local page = try('XRANGE', KEYS[2 * s + 3], id, id)
+    if page.err then
+      return nil, page.err
     end
-    theirs, payload = entry[2][2], entry[2][4]
-    position = tonumber(sub(theirs, 28 + byte(theirs, 27)))
+    if not page[1] then
+      return nil, 'version ' .. version .. ' is gone'
+    end
+    theirs, payload = page[1][2][2] or '', page[1][2][4]
+    position = #theirs > 27 and tonumber(sub(theirs, 28 + byte(theirs, 27)))
+    if not position then
+      return nil, 'version ' .. version .. ' is damaged'
+    end
   end
-  return sub(mine, 17, 18) == sub(theirs, 17, 18) and sub(mine, 27, last) == sub(theirs, 27, last)
+  return sub(mine, 1, 18) == sub(theirs, 1, 18) and sub(mine, 27, last) == sub(theirs, 27, last)
     and ARGV[arg + 1] == payload and position
 end
 
@@ -140,15 +170,18 @@ local function repeated(start, writes, first_arg, versions, all, some)
     local s, first, last, where = plan[i], nil, nil, nil
     for _ = 1, plan[i + 2] do
       ordinal = ordinal + 1
-      local version = versions[arg]
-      where = (last == nil or version == last + 1) and place(s, version, arg)
+      local version, why = versions[arg], nil
+      where = false
+      if last == nil or version == last + 1 then
+        where, why = place(s, version, arg)
+      end
       if not where then
         for k = length, kept + 1, -1 do
           answer[k] = nil
         end
         length = kept
         if where == nil then
-          return put_three(5, w, 'version ' .. version .. ' is gone')
+          return put_three(5, w, why)
         end
         put(4)
         return put(ordinal)
@@ -163,18 +196,20 @@ end
 -- Answers an append of one event if its id is known; else enters the id, unless it is refused. True
 -- if there is no answer yet.
 local function enter_one(start, first_arg, refused)
-  local s, id, entered = plan[start], id_of(first_arg), nil
+  local s, id, new = plan[start], id_of(first_arg), nil
   local index = KEYS[2 * s + 2]
   if not refused then
-    entered = pcall('HSETNX', index, id, format('%d', head[s] + 1))
-    if entered == 1 then
+    new = try('HSETNX', index, id, format('%d', head[s] + 1))
+    if new == 1 then
+      local n = #entered
+      entered[n + 1], entered[n + 2] = index, id
       return true
     end
   end
   -- A repeat needs no room: it is known where the server refuses a write, too.
-  local known = pcall('HGET', index, id)
-  if not known and type(entered) == 'table' then
-    known = entered
+  local known = try('HGET', index, id)
+  if not known and type(new) == 'table' then
+    known = new
   end
   if not known then
     return true
@@ -196,7 +231,7 @@ local function enter_all(start, writes, first_arg, refused)
       for n = 1, size do
         words[n + 2] = id_of(arg + 3 * (n - 1))
       end
-      local found = pcall(unpack(words))
+      local found = try(unpack(words))
       if found.err then
         return not_read(w, found)
       end
@@ -228,6 +263,9 @@ local function enter_all(start, writes, first_arg, refused)
         arg = arg + 3
       end
       call(unpack(words))
+      for n = 1, size do
+        entered[#entered + 1], entered[#entered + 2] = words[2], words[2 * n + 1]
+      end
     end
     heads[s] = version
     i = i + 3
@@ -293,21 +331,37 @@ local function decide(start, writes, guards, first_arg)
   end
 end
 
-local i, arg = 1, 7
-while i < total and not failure do
-  local writes, guards = plan[i], plan[i + 1]
-  i = i + 2
-  decide(i, writes, guards, arg)
-  for _ = 1, writes do
-    arg = arg + 3 * plan[i + 2]
-    i = i + 3
+local function decide_all()
+  local i, arg = 1, 7
+  while i < total and not failure do
+    local writes, guards = plan[i], plan[i + 1]
+    i = i + 2
+    decide(i, writes, guards, arg)
+    for _ = 1, writes do
+      arg = arg + 3 * plan[i + 2]
+      i = i + 3
+    end
+    i = i + 2 * guards
   end
-  i = i + 2 * guards
+end
+
+-- Takes back the ids and answers with an error.
+local function give_up(err)
+  for n = 1, #entered, 2 do
+    call('HDEL', entered[n], entered[n + 1])
+  end
+  if type(err) == 'table' then
+    return err
+  end
+  -- What Lua caught: an error of the server as a text that begins with its code, or one of Lua.
+  return redis.error_reply(string.match(err, '^%u+ ') and err or 'ERR ' .. err)
+end
+
+local whole, raised = pcall(decide_all)
+if failure or not whole then
+  return give_up(failure or raised)
 end
 if written == 0 then
-  if failure then
-    return failure
-  end
   if ARGV[5] == '1' and state[1] then
     -- What is repeated may have been written on another connection, and a wait counts the writes of
     -- its own. These two change nothing and need no memory.
@@ -323,13 +377,10 @@ for n, run in ipairs(runs) do
   references[n] = format('%d %d ', run[2], run[3]) .. names[run[1]]
 end
 local position = format('%d', before + written)
-local logged = failure
-  or pcall('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
+local logged =
+  try('XADD', KEYS[2], position .. '-0', 't', ARGV[3], 'r', table.concat(references, '\n'))
 if type(logged) == 'table' then
-  for n = 1, written do
-    call('HDEL', KEYS[2 * stream_of[n] + 2], id_of(arg_of[n]))
-  end
-  return logged
+  return give_up(logged)
 end
 for n = 1, written do
   local arg = arg_of[n]
@@ -348,6 +399,9 @@ for s, size in pairs(largest) do
   end
 end
 local set = {'HSET', KEYS[3]}
+if before == 0 then
+  set = {'HSET', KEYS[3], NO_LIST, ''}
+end
 for s, text in pairs(top) do
   local n = #set
   set[n + 1], set[n + 2] = names[s], text

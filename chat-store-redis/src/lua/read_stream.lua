@@ -3,15 +3,21 @@
 -- KEYS: 1 the heads of the stream's partition, 2 the stream's index, 3 its events.
 -- ARGV: 1 the stream's name, 2 `forward` or `backward`, 3 the id where the page begins, 4 most
 --       events, 5 bytes after which the page may end.
--- The answer: the head (`-1` if there are events without one), the entries, and how many bytes an
--- event of the stream has at most.
+-- The answer: the head (`-1` if there are events without one, `-2` if without an index), the entries,
+-- and how many bytes an event of the stream has at most.
 
 local head = redis.call('HGET', KEYS[1], ARGV[1])
 if not head then
   return {redis.call('EXISTS', KEYS[3]) == 1 and '-1' or '0', {}}
 end
--- Noted only where there are larger ones.
-local largest = tonumber(redis.call('HGET', KEYS[2], 'x') or 4096)
+local largest = tonumber(redis.call('HGET', KEYS[2], 'x') or 0)
+if largest == 0 then
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    return {'-2', {}}
+  end
+  -- Only what is larger is noted.
+  largest = 4096
+end
 local command, bound = 'XRANGE', '+'
 if ARGV[2] == 'backward' then
   command, bound = 'XREVRANGE', '-'

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use chat_core::ports::{
-    BusItem, Direction, EventStore as _, EventStoreExt as _, Expected, PageLimit, Signal,
-    SignalBody, StoreError,
+    Append, BusItem, Direction, EventStore as _, EventStoreExt as _, Expected, Guard, PageLimit,
+    Signal, SignalBody, StoreError,
 };
 use chat_core::testkit::fixture::{event, read_all, read_log, single, stream, write_each};
 use chat_core::testkit::scenarios::world::soak;
@@ -290,59 +290,141 @@ fn key(place: &Place, store: &RedisStore, name: &StreamId, rest: &str) -> String
     format!("{namespace}:{{{namespace}:{partition}}}:{rest}")
 }
 
+/// Whether this says that this stream is damaged.
+fn names<T>(result: &Result<T, StoreError>, name: &StreamId) -> bool {
+    matches!(result, Err(StoreError::Corrupt { place, .. }) if *place == format!("stream {name}"))
+}
+
+fn one(name: &StreamId, number: u64) -> Append {
+    single(name, Expected::Any, vec![event(number)])
+}
+
+fn two(name: &StreamId, number: u64) -> Append {
+    single(name, Expected::Any, vec![event(number), event(number + 1)])
+}
+
 #[tokio::test]
 async fn a_damaged_stream_is_named_and_the_others_of_a_batch_are_written() {
     let (server, place) = start(Fsync::Always);
     let place = place.with_partitions(1);
     let store = place.open().await;
-    for (damaged, kind) in [("index", "i:index"), ("head", "heads")] {
-        let (damaged, whole) = (stream(damaged), stream(&format!("beside-{damaged}")));
+    let damages = ["no index", "another index", "no head", "another head", "no events"];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let (damaged, whole) =
+            (stream(&format!("damaged-{number}")), stream(&format!("whole-{number}")));
         write_each(&store, &damaged, 0..3).await;
-        let key = key(&place, &store, &damaged, kind);
-        match kind {
-            "heads" => server.command(&["HDEL", &key, damaged.as_str()]).unwrap(),
-            _ => {
-                server.command(&["DEL", &key]).unwrap();
-                server.command(&["SET", &key, "no hash"]).unwrap()
-            }
+        let index = key(&place, &store, &damaged, &format!("i:{damaged}"));
+        let heads = key(&place, &store, &damaged, "heads");
+        let events = key(&place, &store, &damaged, &format!("s:{damaged}"));
+        let commands: &[&[&str]] = match damage {
+            "no index" => &[&["DEL", &index]],
+            "another index" => &[&["DEL", &index], &["SET", &index, "no hash"]],
+            "no head" => &[&["HDEL", &heads, damaged.as_str()]],
+            "another head" => &[&["HSET", &heads, damaged.as_str(), "no number"]],
+            _ => &[&["DEL", &events], &["SET", &events, "no stream"]],
         };
-        let append =
-            |name, first| single(name, Expected::Any, vec![event(first), event(first + 1)]);
-        let one = |name, number| single(name, Expected::Any, vec![event(number)]);
-        let batch = [append(&damaged, 10), one(&damaged, 20), append(&whole, 10), one(&whole, 20)];
-        let results = store.append(&batch).await;
-        for result in &results[..2] {
-            let named = matches!(result, Err(StoreError::Corrupt { place, .. })
-                if place.contains(damaged.as_str()));
-            assert!(named, "{result:?}");
+        for command in commands {
+            server.command(command).unwrap();
         }
-        let versions = results[2..].iter().map(|result| result.as_ref().unwrap().streams[0].last.0);
-        assert_eq!(versions.collect::<Vec<_>>(), [2, 3]);
+        // Repeats, and for all but the last also what is new.
+        let mut batch = vec![one(&damaged, 1), two(&damaged, 1), one(&whole, 10), two(&whole, 20)];
+        if damage != "no events" {
+            batch.splice(0..0, [one(&damaged, 30), two(&damaged, 40)]);
+        }
+        let results = store.append(&batch).await;
+        for (append, result) in batch.iter().zip(results) {
+            match append.writes()[0].stream == damaged {
+                true => assert!(names(&result, &damaged), "{damage}: {result:?}"),
+                false => assert!(!result.unwrap().repeat, "{damage}"),
+            }
+        }
+        assert_eq!(read_all(&store, &whole).await.len(), 3, "{damage}");
+        let read =
+            store.read_stream(&damaged, Direction::Forward, Version::ZERO, PageLimit::events(9));
+        assert!(read.await.is_err(), "{damage}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_as_a_whole_keeps_no_id() {
+    let (server, place) = start(Fsync::Always);
+    let place = place.with_partitions(1);
+    let store = place.open().await;
+    let (whole, new, damaged) = (stream("whole"), stream("new"), stream("damaged"));
+    for name in [&whole, &damaged] {
+        write_each(&store, name, 0..3).await;
+    }
+    // Its version is no number, which no rule provides for.
+    let index = key(&place, &store, &damaged, "i:damaged");
+    let id = event(1).id.0;
+    let script = "return redis.call('HSET', KEYS[1], ARGV[1], 'x')";
+    let command = ["EVAL", &script.replace("ARGV[1]", &lua_text(id.as_bytes())), "1", &index];
+    server.command(&command).unwrap();
+    let batch = [one(&whole, 3), two(&whole, 4), one(&new, 3), one(&damaged, 1)];
+    for result in store.append(&batch).await {
+        assert!(result.is_err(), "{result:?}");
+    }
+    let left = server.command(&["EXISTS", &key(&place, &store, &new, "i:new")]).unwrap();
+    assert_eq!(left.trim(), "0");
+    for append in &batch[..3] {
+        assert!(!store.append_one(append.clone()).await.unwrap().repeat);
+    }
+    assert_eq!(read_all(&store, &whole).await.len(), 6);
+}
+
+/// Bytes as a text of a script.
+fn lua_text(bytes: &[u8]) -> String {
+    let escaped: String = bytes.iter().map(|byte| format!("\\{byte:03}")).collect();
+    format!("'{escaped}'")
 }
 
 #[tokio::test]
 async fn a_log_that_is_out_of_order_takes_no_append_and_keeps_no_id() {
     let (server, place) = start(Fsync::Always);
+    let place = place.with_partitions(1);
     let store = place.open().await;
-    let name = stream("chat");
+    let (name, new) = (stream("chat"), stream("new"));
     write_each(&store, &name, 0..3).await;
     let log = key(&place, &store, &name, "log");
     server.command(&["XADD", &log, "1000-0", "t", "x", "r", "1 1 chat"]).unwrap();
-    let one = single(&name, Expected::Any, vec![event(3)]);
-    let several = single(&name, Expected::Any, vec![event(4), event(5)]);
-    for append in [&one, &several] {
-        let refused = store.append_one(append.clone()).await;
-        assert!(refused.is_err(), "{refused:?}");
-        assert_eq!(store.head(&name).await.unwrap(), Version(3));
+    let batch = [one(&name, 3), two(&name, 4), one(&new, 3), two(&new, 4)];
+    for result in store.append(&batch).await {
+        assert!(matches!(result, Err(StoreError::Corrupt { .. })), "{result:?}");
     }
+    assert_eq!(store.heads(&[name.clone(), new.clone()]).await.unwrap(), [Version(3), Version(0)]);
+    let left = server.command(&["EXISTS", &key(&place, &store, &new, "i:new")]).unwrap();
+    assert_eq!(left.trim(), "0");
     server.command(&["XDEL", &log, "1000-0"]).unwrap();
     server.command(&["XSETID", &log, "3-0"]).unwrap();
-    for (append, last) in [(one, 4), (several, 6)] {
-        let appended = store.append_one(append).await.unwrap();
-        assert_eq!((appended.repeat, appended.streams[0].last), (false, Version(last)));
+    for result in store.append(&batch).await {
+        assert!(!result.unwrap().repeat);
     }
     assert_eq!(read_all(&store, &name).await.len(), 6);
+    assert_eq!(read_all(&store, &new).await.len(), 3);
+}
+
+#[tokio::test]
+async fn more_streams_than_a_command_takes_are_written_at_once() {
+    let (_server, place) = start(Fsync::EverySecond);
+    let place = place.with_partitions(1);
+    let store = place.open().await;
+    let names: Vec<_> = (0..2_500).map(|number| stream(&format!("chat/{number}"))).collect();
+    // Each writes to one stream and is guarded by sixty others.
+    let guarded = names.chunks(61).map(|names| {
+        let guard = |name: &StreamId| Guard { stream: name.clone(), expected: Expected::NoStream };
+        let write = one(&stream(&format!("{}-guarded", names[0])), 0).into_parts().0;
+        Append::multi(write, names.iter().map(guard).collect()).unwrap()
+    });
+    let guarded: Vec<_> = guarded.collect();
+    for repeat in [false, true] {
+        let results = store.append(&guarded).await;
+        assert!(results.into_iter().all(|result| result.unwrap().repeat == repeat));
+    }
+    let batch: Vec<_> = names.iter().take(1_000).map(|name| one(name, 1)).collect();
+    for repeat in [false, true] {
+        let results = store.append(&batch).await;
+        assert!(results.into_iter().all(|result| result.unwrap().repeat == repeat));
+    }
 }
 
 #[tokio::test]
@@ -353,12 +435,15 @@ async fn a_full_server_says_so_and_goes_on_when_there_is_room() {
     write_each(&store, &name, 0..3).await;
     server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     let append = |number| single(&name, Expected::Any, vec![event(number)]);
-    let full = store.append_one(append(3)).await;
-    assert!(matches!(full, Err(StoreError::StorageFull { .. })), "{full:?}");
+    for append in [append(3), two(&name, 4)] {
+        let full = store.append_one(append).await;
+        assert!(matches!(full, Err(StoreError::StorageFull { .. })), "{full:?}");
+    }
     assert_eq!(read_all(&store, &name).await.len(), 3, "it can be read");
     assert!(store.append_one(append(2)).await.unwrap().repeat, "a repeat needs no room");
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     assert_eq!(store.append_one(append(3)).await.unwrap().streams[0].first, Version(4));
+    assert!(!store.append_one(two(&name, 4)).await.unwrap().repeat);
 }
 
 #[tokio::test]

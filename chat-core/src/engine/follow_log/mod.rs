@@ -121,6 +121,7 @@ impl LogFollower {
 pub(super) async fn drive(shared: Arc<Shared>) {
     let follower = &shared.follower;
     let mut gathered = Gathered::default();
+    let mut told = false;
     loop {
         follower.own_events.store(false, Ordering::Release);
         follower.urgent.store(false, Ordering::Release);
@@ -129,8 +130,14 @@ pub(super) async fn drive(shared: Arc<Shared>) {
         // A panic in an adapter must not end what every list waits for.
         let round = AssertUnwindSafe(round(&shared, &mut gathered, asked)).catch_unwind();
         let result = round.await.unwrap_or_else(|_| Err(bug("an adapter panicked")));
-        if let Err(error) = &result {
-            tracing::debug!(%error, "the log could not be followed; trying again");
+        match &result {
+            // What will not pass by itself is said aloud, once.
+            Err(error) if !(told || error.is_retryable() || shared.is_stopped()) => {
+                tracing::error!(%error, "the log cannot be followed; trying again");
+                told = true;
+            }
+            Err(error) => tracing::debug!(%error, "the log could not be followed; trying again"),
+            Ok(()) => told = false,
         }
         let failed = result.is_err();
         for done in waiting {
@@ -352,7 +359,7 @@ async fn read_page(
     if page.next <= from && from < page.head {
         // A store that breaks its word; asking on would never end.
         let place = format!("the log of partition {partition} behind position {from}");
-        let what = format!("an empty page, though the log ends at {}", page.head);
+        let what = format!("a page that leads nowhere, though the log ends at {}", page.head);
         return Err(StoreError::Corrupt { place, what }.into());
     }
     let mut fresh = HashMap::new();

@@ -63,7 +63,7 @@ impl<'h> World<'h> {
     #[must_use]
     pub fn new(harness: &'h dyn ScenarioHarness) -> Self {
         let config = EngineConfig {
-            poll_interval: RARE_POLL,
+            poll_interval: rare_poll(),
             list_delay: Duration::from_millis(1),
             ..EngineConfig::default()
         };
@@ -93,11 +93,13 @@ impl<'h> World<'h> {
         self
     }
 
-    /// With another bus, or none.
+    /// With another bus, or none; engines look more often then, unless they were told how often.
     #[must_use]
     pub fn bus(mut self, bus: Option<Arc<dyn EventBus>>) -> Self {
         self.bus = bus;
-        self.config.poll_interval = POLL;
+        if self.config.poll_interval == rare_poll() {
+            self.config.poll_interval = POLL;
+        }
         self
     }
 
@@ -241,8 +243,11 @@ impl<'h> World<'h> {
 
 /// How often an engine looks for what no bus has told it.
 const POLL: Duration = Duration::from_millis(25);
-/// The same where the bus tells everything.
-const RARE_POLL: Duration = Duration::from_millis(250);
+
+/// The same where the bus tells everything: many engines that look are most of what a scenario costs.
+fn rare_poll() -> Duration {
+    soak(POLL, Duration::from_millis(250))
+}
 
 /// The size of something: of the long form of the tests (`CHAT_SOAK=1`), or of the short one.
 #[must_use]
