@@ -42,9 +42,9 @@ end
 local CHUNK = 1000
 -- A stream's largest event is noted in its index if it has more bytes.
 local SMALL = 4096
--- A field of the heads that is no stream, as no name begins so. It is longer than those of a hash
--- that Redis keeps as a list, which it would look through for each stream.
-local NO_LIST = string.rep(' ', 80)
+-- A field of the heads that is no stream, as no name has such a character. It is longer than those of
+-- a hash that Redis keeps as a list, which it would look through for each stream.
+local NO_LIST = string.rep('\n', 80)
 
 local plan = cmsgpack.unpack(ARGV[6])
 local total, count, prefix = #plan, (#KEYS - 3) / 2, ARGV[4] + 1
@@ -62,8 +62,8 @@ for first = 1, count, CHUNK do
   local indexes, events = {'EXISTS'}, {'EXISTS'}
   for s = first, last do
     local version = tonumber(found[s - first + 1] or 0)
-    if not version then
-      broken[s], version = 'its head is no number', 0
+    if not version or version < 0 or version % 1 ~= 0 then
+      broken[s], version = 'its head is no version', 0
     elseif version == 0 then
       events[#events + 1] = KEYS[2 * s + 3]
     else
@@ -106,9 +106,25 @@ local function decided(s, version)
   end
 end
 
--- The place in the log of the event that stands at a version, if its id and content are those of an
--- argument; false if they are not, nil and why if it cannot be told.
+-- Whether the events of a stream reach as far as its head says, before the first of a batch is added:
+-- what is found out then spoils nothing else.
+local looked = {}
+local function look(s)
+  looked[s] = true
+  local length = try('XLEN', KEYS[2 * s + 3])
+  if type(length) == 'table' then
+    broken[s] = length.err
+  elseif length > head[s] then
+    broken[s] = 'it has events beyond its head'
+  end
+end
+
+-- The place in the log of the event that stands at a version, if its content is that of an argument;
+-- false if it is another, nil and why if it cannot be told.
 local function place(s, version, arg)
+  if not version then
+    return nil, 'the version of an id is no number'
+  end
   if version > head[s] then
     return nil, 'version ' .. version .. ' is beyond its head'
   end
@@ -133,7 +149,10 @@ local function place(s, version, arg)
       return nil, 'version ' .. version .. ' is damaged'
     end
   end
-  return sub(mine, 1, 18) == sub(theirs, 1, 18) and sub(mine, 27, last) == sub(theirs, 27, last)
+  if sub(mine, 1, 16) ~= sub(theirs, 1, 16) then
+    return nil, 'version ' .. version .. ' has another id'
+  end
+  return sub(mine, 17, 18) == sub(theirs, 17, 18) and sub(mine, 27, last) == sub(theirs, 27, last)
     and ARGV[arg + 1] == payload and position
 end
 
@@ -172,7 +191,7 @@ local function repeated(start, writes, first_arg, versions, all, some)
       ordinal = ordinal + 1
       local version, why = versions[arg], nil
       where = false
-      if last == nil or version == last + 1 then
+      if last == nil or not version or version == last + 1 then
         where, why = place(s, version, arg)
       end
       if not where then
@@ -279,8 +298,13 @@ local function decide(start, writes, guards, first_arg)
   for n = 1, writes + guards do
     local s, expected = plan[i], plan[i + 1]
     local actual = head[s]
-    if broken[s] and n <= writes then
-      return put_three(5, n, broken[s])
+    if n <= writes then
+      if not looked[s] then
+        look(s)
+      end
+      if broken[s] then
+        return put_three(5, n, broken[s])
+      end
     end
     if not refused and (broken[s]
         or not (expected == -1 or expected == actual or (expected == -2 and actual > 0))) then
@@ -394,7 +418,7 @@ for n = 1, written do
 end
 for s, size in pairs(largest) do
   local index = KEYS[2 * s + 2]
-  if size > tonumber(call('HGET', index, 'x') or 0) then
+  if size > (tonumber(call('HGET', index, 'x') or 0) or 0) then
     call('HSET', index, 'x', size)
   end
 end

@@ -10,7 +10,7 @@ local head = redis.call('HGET', KEYS[1], ARGV[1])
 if not head then
   return {redis.call('EXISTS', KEYS[3]) == 1 and '-1' or '0', {}}
 end
-local largest = tonumber(redis.call('HGET', KEYS[2], 'x') or 0)
+local largest = tonumber(redis.call('HGET', KEYS[2], 'x') or 0) or 0
 if largest == 0 then
   if redis.call('EXISTS', KEYS[2]) == 0 then
     return {'-2', {}}
