@@ -58,26 +58,27 @@ for first = 1, count, CHUNK do
     names[s], words[s - first + 3] = name, name
   end
   local found = call(unpack(words))
-  -- A stream with a head has an index, one without a head has no events.
-  local indexes, events = {'EXISTS'}, {'EXISTS'}
+  -- A stream with a head has an index, and none has events beyond its head: what is found out here
+  -- spoils nothing else.
+  local indexes, beyond, size = {'EXISTS'}, {'XREAD', 'COUNT', 1, 'STREAMS'}, last - first + 1
   for s = first, last do
     local version = tonumber(found[s - first + 1] or 0)
     if not version or version < 0 or version % 1 ~= 0 then
       broken[s], version = 'its head is no version', 0
-    elseif version == 0 then
-      events[#events + 1] = KEYS[2 * s + 3]
-    else
+    elseif version > 0 then
       indexes[#indexes + 1] = KEYS[2 * s + 2]
     end
     stored[s], head[s] = version, version
+    beyond[s - first + 5] = KEYS[2 * s + 3]
+    beyond[s - first + 5 + size] = format('%d-0', version)
   end
-  if #indexes > 1 and call(unpack(indexes)) ~= #indexes - 1
-      or #events > 1 and call(unpack(events)) ~= 0 then
+  if #indexes > 1 and call(unpack(indexes)) ~= #indexes - 1 or try(unpack(beyond)) then
     for s = first, last do
+      local events = try('XREAD', 'COUNT', 1, 'STREAMS', KEYS[2 * s + 3], format('%d-0', head[s]))
       if head[s] > 0 and call('EXISTS', KEYS[2 * s + 2]) == 0 then
         broken[s] = 'it has events but no index'
-      elseif head[s] == 0 and call('EXISTS', KEYS[2 * s + 3]) == 1 then
-        broken[s] = 'it has events but no head'
+      elseif events then
+        broken[s] = broken[s] or events.err or 'it has events beyond its head'
       end
     end
   end
@@ -103,19 +104,6 @@ local function decided(s, version)
     if stream_of[n] == s and digits[n] == text then
       return n
     end
-  end
-end
-
--- Whether the events of a stream reach as far as its head says, before the first of a batch is added:
--- what is found out then spoils nothing else.
-local looked = {}
-local function look(s)
-  looked[s] = true
-  local length = try('XLEN', KEYS[2 * s + 3])
-  if type(length) == 'table' then
-    broken[s] = length.err
-  elseif length > head[s] then
-    broken[s] = 'it has events beyond its head'
   end
 end
 
@@ -298,13 +286,8 @@ local function decide(start, writes, guards, first_arg)
   for n = 1, writes + guards do
     local s, expected = plan[i], plan[i + 1]
     local actual = head[s]
-    if n <= writes then
-      if not looked[s] then
-        look(s)
-      end
-      if broken[s] then
-        return put_three(5, n, broken[s])
-      end
+    if broken[s] and n <= writes then
+      return put_three(5, n, broken[s])
     end
     if not refused and (broken[s]
         or not (expected == -1 or expected == actual or (expected == -2 and actual > 0))) then
