@@ -272,5 +272,5 @@ const ABOUT: &str = "\
 Callers on a Tokio runtime append one event each and wait for the answer before the next. With 1,024 \
 streams each caller expects the version that it left; on one stream nobody expects anything. Each \
 figure is measured on a new database, after half as long again that does not count, in which \
-statements are prepared. The programs that the store is compared with write the same rows into the \
+statements are prepared (redis-benchmark counts from its first command). The programs that the store is compared with write the same rows into the \
 same tables with the same settings, and check nothing.";

@@ -40,7 +40,7 @@ end
 
 -- How many words of a list one command takes, as they must fit on Lua's stack.
 local CHUNK = 1000
--- A stream's largest event is noted in its index if it has more bytes.
+-- A stream's largest event is noted in its index if it has more bytes; `read_stream` counts on it.
 local SMALL = 4096
 -- A field of the heads that is no stream, as no name has such a character. It is longer than those of
 -- a hash that Redis keeps as a list, which it would look through for each stream.
@@ -227,30 +227,28 @@ local function enter_one(start, first_arg, refused)
   repeated(start, 1, first_arg, {[first_arg] = tonumber(known)}, true, 1)
 end
 
--- The same for an append of several events.
+-- The same for an append of several events: of a thousand at most, so that a command takes those of a
+-- stream, and of none to the same stream twice.
 local function enter_all(start, writes, first_arg, refused)
   local versions, all, some, ordinal = {}, true, nil, 0
   local i, arg = start, first_arg
   for w = 1, writes do
-    local index, events = KEYS[2 * plan[i] + 2], plan[i + 2]
-    for first = 1, events, CHUNK do
-      local size, words = math.min(CHUNK, events - first + 1), {'HMGET', index}
-      for n = 1, size do
-        words[n + 2] = id_of(arg + 3 * (n - 1))
+    local events, words = plan[i + 2], {'HMGET', KEYS[2 * plan[i] + 2]}
+    for n = 1, events do
+      words[n + 2] = id_of(arg + 3 * (n - 1))
+    end
+    local found = try(unpack(words))
+    if found.err then
+      return not_read(w, found)
+    end
+    for n = 1, events do
+      ordinal = ordinal + 1
+      if found[n] then
+        versions[arg], some = tonumber(found[n]), some or ordinal
+      else
+        all = false
       end
-      local found = try(unpack(words))
-      if found.err then
-        return not_read(w, found)
-      end
-      for n = 1, size do
-        ordinal = ordinal + 1
-        if found[n] then
-          versions[arg], some = tonumber(found[n]), some or ordinal
-        else
-          all = false
-        end
-        arg = arg + 3
-      end
+      arg = arg + 3
     end
     i = i + 3
   end
@@ -258,23 +256,17 @@ local function enter_all(start, writes, first_arg, refused)
     return repeated(start, writes, first_arg, versions, all, some)
   end
   i, arg = start, first_arg
-  local heads = {}
   for _ = 1, refused and 0 or writes do
     local s, events = plan[i], plan[i + 2]
-    local version = heads[s] or head[s]
-    for first = 1, events, CHUNK do
-      local size, words = math.min(CHUNK, events - first + 1), {'HSET', KEYS[2 * s + 2]}
-      for n = 1, size do
-        version = version + 1
-        words[2 * n + 1], words[2 * n + 2] = id_of(arg), format('%d', version)
-        arg = arg + 3
-      end
-      call(unpack(words))
-      for n = 1, size do
-        entered[#entered + 1], entered[#entered + 2] = words[2], words[2 * n + 1]
-      end
+    local words = {'HSET', KEYS[2 * s + 2]}
+    for n = 1, events do
+      words[2 * n + 1], words[2 * n + 2] = id_of(arg), format('%d', head[s] + n)
+      arg = arg + 3
     end
-    heads[s] = version
+    call(unpack(words))
+    for n = 1, events do
+      entered[#entered + 1], entered[#entered + 2] = words[2], words[2 * n + 1]
+    end
     i = i + 3
   end
   return true

@@ -371,6 +371,9 @@ async fn a_stream_whose_head_or_index_is_gone_is_not_read_as_if_it_were_whole() 
         write_each(&store, name, 0..3).await;
     }
     let heads = key(&place, &store, &no_head, "heads");
+    // However few there are, Redis does not look through all to find one.
+    let encoding = server.command(&["OBJECT", "ENCODING", &heads]).unwrap();
+    assert_eq!(encoding.trim(), "hashtable");
     server.command(&["HDEL", &heads, "no-head"]).unwrap();
     server.command(&["DEL", &key(&place, &store, &no_index, "i:no-index")]).unwrap();
     for name in [&no_head, &no_index] {
