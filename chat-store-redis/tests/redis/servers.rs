@@ -25,6 +25,26 @@ fn start(fsync: Fsync) -> (Redis, Place) {
     (server, place)
 }
 
+/// A store whose streams are all in one partition.
+async fn start_whole(fsync: Fsync) -> (Redis, Place, RedisStore) {
+    let (server, place) = start(fsync);
+    let place = place.with_partitions(1);
+    let store = place.open().await;
+    (server, place, store)
+}
+
+/// The key of this in the partition of a stream.
+fn key(place: &Place, store: &RedisStore, name: &StreamId, rest: &str) -> String {
+    let (namespace, partition) = (&place.config.namespace, store.partition_of(name));
+    format!("{namespace}:{{{namespace}:{partition}}}:{rest}")
+}
+
+/// The key where the namespace is described.
+fn namespace_key(place: &Place) -> String {
+    let namespace = &place.config.namespace;
+    format!("{namespace}:{{{namespace}}}:namespace")
+}
+
 const WRITERS: u64 = 8;
 
 /// Appends until the server is gone; what was acknowledged, and the number under way at the end.
@@ -176,13 +196,12 @@ async fn a_partition_that_lost_everything_begins_a_new_epoch() {
     let store = place.open().await;
     write_each(&store, &stream("chat"), 0..3).await;
     let epoch = store.info().await.unwrap().epoch;
-    let PartitionId(partition) = store.partition_of(&stream("chat"));
-    drop(store);
     // As after the promotion of an empty replica of the node that held it.
-    let namespace = place.config.namespace.as_str();
-    for kept in ["state", "log", "heads", "s:chat", "i:chat"] {
-        let key = format!("{namespace}:{{{namespace}:{partition}}}:{kept}");
-        server.command(&["DEL", &key]).unwrap();
+    let kept = ["state", "log", "heads", "s:chat", "i:chat"];
+    let kept = kept.map(|rest| key(&place, &store, &stream("chat"), rest));
+    drop(store);
+    for key in &kept {
+        server.command(&["DEL", key]).unwrap();
     }
     let (store, other) = (place.open().await, place.open().await);
     let renewed = store.info().await.unwrap().epoch;
@@ -196,8 +215,7 @@ async fn the_server_that_holds_the_namespace_is_compared_too() {
     let store = place.open().await;
     let epoch = store.info().await.unwrap().epoch;
     // As if it had become master after the partitions' servers did.
-    let namespace = place.config.namespace.as_str();
-    let key = format!("{namespace}:{{{namespace}}}:namespace");
+    let key = namespace_key(&place);
     server.command(&["HSET", &key, "run", "another:history", "sync", "later"]).unwrap();
     let renewed = store.info().await.unwrap().epoch;
     assert_ne!(renewed, epoch);
@@ -253,9 +271,8 @@ async fn databases_of_one_server_are_separate() {
     settled(&stores[1], append(3)).await;
     drop(stores);
     for (place, epoch) in [&place, &beside].into_iter().zip(epochs) {
-        let namespace = place.config.namespace.as_str();
         let database = place.config.database.to_string();
-        let key = format!("{namespace}:{{{namespace}}}:namespace");
+        let key = namespace_key(place);
         let script = "redis.call('SELECT', ARGV[1]) return redis.call('HGET', KEYS[1], 'epoch')";
         let now = server.command(&["EVAL", script, "1", &key, &database]).unwrap();
         assert_ne!(now.trim(), epoch.0.to_string(), "database {database}");
@@ -275,19 +292,12 @@ async fn another_number_of_partitions_is_refused() {
 async fn an_older_format_is_refused() {
     let (server, place) = start(Fsync::Always);
     drop(place.open().await);
-    let namespace = place.config.namespace.as_str();
-    let key = format!("{namespace}:{{{namespace}}}:namespace");
+    let key = namespace_key(&place);
     server.command(&["HSET", &key, "format", "1"]).unwrap();
     let refused = RedisStore::connect(place.config.clone()).await;
     let named = matches!(&refused, Err(ConnectError::Store(StoreError::Invalid { what }))
         if what.contains("format 1"));
     assert!(named, "{refused:?}");
-}
-
-/// The key of this in the partition of a stream.
-fn key(place: &Place, store: &RedisStore, name: &StreamId, rest: &str) -> String {
-    let (namespace, partition) = (&place.config.namespace, store.partition_of(name));
-    format!("{namespace}:{{{namespace}:{partition}}}:{rest}")
 }
 
 /// Whether this says that this stream is damaged.
@@ -305,9 +315,7 @@ fn two(name: &StreamId, number: u64) -> Append {
 
 #[tokio::test]
 async fn a_damaged_stream_is_named_and_the_others_of_a_batch_are_written() {
-    let (server, place) = start(Fsync::Always);
-    let place = place.with_partitions(1);
-    let store = place.open().await;
+    let (server, place, store) = start_whole(Fsync::Always).await;
     let damages = [
         "no index",
         "another index",
@@ -363,9 +371,7 @@ fn no_version(number: u64) -> String {
 
 #[tokio::test]
 async fn a_stream_whose_head_or_index_is_gone_is_not_read_as_if_it_were_whole() {
-    let (server, place) = start(Fsync::Always);
-    let place = place.with_partitions(1);
-    let store = place.open().await;
+    let (server, place, store) = start_whole(Fsync::Always).await;
     let (no_head, no_index) = (stream("no-head"), stream("no-index"));
     for name in [&no_head, &no_index] {
         write_each(&store, name, 0..3).await;
@@ -385,9 +391,7 @@ async fn a_stream_whose_head_or_index_is_gone_is_not_read_as_if_it_were_whole() 
 
 #[tokio::test]
 async fn a_batch_that_fails_as_a_whole_keeps_no_id() {
-    let (server, place) = start(Fsync::Always);
-    let place = place.with_partitions(1);
-    let store = place.open().await;
+    let (server, place, store) = start_whole(Fsync::Always).await;
     let (name, new) = (stream("chat"), stream("new"));
     write_each(&store, &name, 0..3).await;
     // A command that enters the ids of several events is refused behind one that entered a single id.
@@ -410,9 +414,7 @@ async fn a_batch_that_fails_as_a_whole_keeps_no_id() {
 
 #[tokio::test]
 async fn a_log_that_is_out_of_order_takes_no_append_and_keeps_no_id() {
-    let (server, place) = start(Fsync::Always);
-    let place = place.with_partitions(1);
-    let store = place.open().await;
+    let (server, place, store) = start_whole(Fsync::Always).await;
     let (name, new) = (stream("chat"), stream("new"));
     write_each(&store, &name, 0..3).await;
     let log = key(&place, &store, &name, "log");
@@ -436,9 +438,7 @@ async fn a_log_that_is_out_of_order_takes_no_append_and_keeps_no_id() {
 
 #[tokio::test]
 async fn more_streams_than_a_command_takes_are_written_at_once() {
-    let (_server, place) = start(Fsync::EverySecond);
-    let place = place.with_partitions(1);
-    let store = place.open().await;
+    let (_server, _, store) = start_whole(Fsync::EverySecond).await;
     let names: Vec<_> = (0..2_500).map(|number| stream(&format!("chat/{number}"))).collect();
     // Each writes to one stream and is guarded by sixty others.
     let guarded = names.chunks(61).map(|names| {
@@ -483,14 +483,12 @@ async fn trimmed_history_is_an_error_and_versions_go_on() {
     let store = place.open().await;
     let name: StreamId = stream("chat");
     write_each(&store, &name, 0..5).await;
-    let PartitionId(partition) = store.partition_of(&name);
-    let namespace = place.config.namespace.as_str();
-    let key = format!("{namespace}:{{{namespace}:{partition}}}:s:chat");
+    let key = key(&place, &store, &name, "s:chat");
     server.command(&["XTRIM", &key, "MAXLEN", "2"]).unwrap();
     let limit = PageLimit::events(10);
     let page = store.read_stream(&name, Direction::Forward, Version::ZERO, limit).await;
     assert!(matches!(page, Err(StoreError::Corrupt { .. })), "{page:?}");
-    let log = store.read_log(PartitionId(partition), chat_core::Position::ZERO, limit).await;
+    let log = store.read_log(store.partition_of(&name), chat_core::Position::ZERO, limit).await;
     assert!(matches!(log, Err(StoreError::Corrupt { .. })), "{log:?}");
     let page = store.read_stream(&name, Direction::Forward, Version(3), limit).await.unwrap();
     assert_eq!(page.events.len(), 2);

@@ -31,6 +31,8 @@ pub struct World<'h> {
     pub(super) limits: Limits,
     pub(super) config: EngineConfig,
     bus: Option<Arc<dyn EventBus>>,
+    /// Whether it is one that loses nothing.
+    bus_tells_all: bool,
     nodes: Mutex<Vec<(u64, Engine)>>,
     seed: AtomicU64,
     /// Events that were there before: those of an earlier world in the same stores.
@@ -63,7 +65,7 @@ impl<'h> World<'h> {
     #[must_use]
     pub fn new(harness: &'h dyn ScenarioHarness) -> Self {
         let config = EngineConfig {
-            poll_interval: rare_poll(),
+            poll_interval: Duration::from_millis(25),
             list_delay: Duration::from_millis(1),
             ..EngineConfig::default()
         };
@@ -73,6 +75,7 @@ impl<'h> World<'h> {
             limits: Limits::default(),
             config,
             bus: Some(Arc::new(MemoryBus::new())),
+            bus_tells_all: true,
             nodes: Mutex::default(),
             seed: AtomicU64::new(0),
             found: OnceCell::new(),
@@ -93,13 +96,12 @@ impl<'h> World<'h> {
         self
     }
 
-    /// With another bus, or none; engines look more often then, unless they were told how often.
+    /// With another bus, or none; engines then look for what it does not tell them every 25 ms, if the
+    /// knobs say nothing else.
     #[must_use]
     pub fn bus(mut self, bus: Option<Arc<dyn EventBus>>) -> Self {
         self.bus = bus;
-        if self.config.poll_interval == rare_poll() {
-            self.config.poll_interval = POLL;
-        }
+        self.bus_tells_all = false;
         self
     }
 
@@ -122,13 +124,18 @@ impl<'h> World<'h> {
         let number = self.seed.fetch_add(1, Ordering::SeqCst);
         let found = self.found.get_or_init(|| count(&*stores.events)).await;
         let ids = SeededIds::new((found << 20) + number);
+        let mut config = self.config.clone();
+        if self.bus_tells_all {
+            // Engines that look for what they have been told are most of what a scenario costs.
+            config.poll_interval = config.poll_interval.max(soak(Duration::ZERO, RARE_POLL));
+        }
         let mut builder = Engine::builder()
             .store(stores.events)
             .views(stores.views)
             .clock(Arc::clone(&self.clock) as _)
             .ids(Arc::new(ids))
             .limits(self.limits.clone())
-            .config(self.config.clone());
+            .config(config);
         if let Some(bus) = &self.bus {
             builder = builder.bus(Arc::clone(bus));
         }
@@ -241,13 +248,8 @@ impl<'h> World<'h> {
     }
 }
 
-/// How often an engine looks for what no bus has told it.
-const POLL: Duration = Duration::from_millis(25);
-
-/// The same where the bus tells everything: many engines that look are most of what a scenario costs.
-fn rare_poll() -> Duration {
-    soak(POLL, Duration::from_millis(250))
-}
+/// How long an engine waits at least before it looks where the bus tells everything.
+const RARE_POLL: Duration = Duration::from_millis(250);
 
 /// The size of something: of the long form of the tests (`CHAT_SOAK=1`), or of the short one.
 #[must_use]
