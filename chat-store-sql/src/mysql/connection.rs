@@ -165,6 +165,11 @@ impl<'c> Session<'c> {
         limited(self.limit, step, statements.fetch_all(&mut *self.connection)).await
     }
 
+    /// Asks whether the connection still stands.
+    pub(super) async fn ping(&mut self, step: Step) -> Result<(), Failure> {
+        limited(self.limit, step, self.connection.ping()).await
+    }
+
     /// Most bytes that the server takes in one statement.
     pub(super) async fn packet_limit(&mut self) -> Result<usize, Failure> {
         let rows = self.raw(PACKET_LIMIT, Step::Open).await?;

@@ -73,6 +73,7 @@ impl EventStore for MysqlStore {
         stream: &StreamId,
         id: EventId,
     ) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
+        let known = self.flushed().known();
         let mut connection = acquire(self.pool()).await?;
         let values =
             Values::new().with(id.0.as_bytes().as_slice()).with(stream.as_str().as_bytes());
@@ -80,7 +81,7 @@ impl EventStore for MysqlStore {
         let rows = self.session(&mut connection).rows(find, values, Step::Read).await;
         let rows = connection.settled(rows)?;
         let found = rows.first().map(|row| event(row, Some(stream))).transpose()?;
-        self.stands(&mut connection, found.as_ref()).await?;
+        self.stands(&mut connection, found.as_ref(), known).await?;
         Ok(found)
     }
 
@@ -122,6 +123,7 @@ impl MysqlStore {
     ) -> Result<(Vec<Arc<RecordedEvent>>, u64), StoreError> {
         let asked = limit.clamped_events();
         let values = values.with(count(asked)).finish()?.0;
+        let known = self.flushed().known();
         let mut connection = acquire(self.pool()).await?;
         let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), values);
         let (mut head, mut bytes, mut events) = (None, 0_usize, Vec::new());
@@ -151,21 +153,53 @@ impl MysqlStore {
         if bytes >= limit.bytes && left > LARGEST_REST {
             connection.close();
             connection = acquire(self.pool()).await?;
+            self.see_again(&mut connection, &events, known).await?;
         }
         let newest = events.iter().max_by_key(|event| event.position);
-        self.stands(&mut connection, newest).await?;
+        self.stands(&mut connection, newest, known).await?;
         Ok((events, head))
     }
 
-    /// Waits until a crash of the server can take back nothing up to an event.
+    /// Makes sure that a connection shows the events that another one has shown: the server may
+    /// have lost them between the two.
+    async fn see_again(
+        &self,
+        connection: &mut Lent,
+        events: &[Arc<RecordedEvent>],
+        known: u64,
+    ) -> Result<(), StoreError> {
+        let in_doubt: Vec<_> = events
+            .iter()
+            .filter(|event| self.flushed().may_be_lost(event.position.0, known))
+            .collect();
+        if in_doubt.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = in_doubt.iter().map(|event| event.event.id).collect();
+        let mut session = self.session(connection);
+        let again = lookup::ids(&mut session, &self.sql().find_ids, &ids, Step::Read).await;
+        let again = connection.settled(again)?;
+        let stands = |event: &&Arc<RecordedEvent>| {
+            again.get(&event.event.id).is_some_and(|again| again.position == event.position)
+        };
+        if in_doubt.iter().all(stands) {
+            return Ok(());
+        }
+        let what = "the server restarted while a page was read".into();
+        Err(StoreError::Unavailable { what, source: None })
+    }
+
+    /// Waits until a crash of the server can take back nothing up to an event that was read on
+    /// this connection.
     async fn stands(
         &self,
         connection: &mut Lent,
         event: Option<&Arc<RecordedEvent>>,
+        known: u64,
     ) -> Result<(), StoreError> {
         let Some(event) = event else { return Ok(()) };
         let mut session = self.session(connection);
-        let stands = self.flushed().wait(&mut session, event.position.0).await;
+        let stands = self.flushed().wait(&mut session, event.position.0, known).await;
         connection.settled(stands)
     }
 }

@@ -6,6 +6,10 @@
 //! the last place that is known to be on the disk commits a small change of its own first: the
 //! log is written in order, so that when this commit is answered, all that was seen before it is
 //! on the disk too. A process that reads what it wrote itself knows that already, and pays nothing.
+//!
+//! What is learned of one run of the server is not true of what was seen in the run before. So a
+//! reader trusts what was known before it began to read, and the change of another reader only if
+//! its own connection stands behind that, by which it is the same run of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +27,10 @@ pub(super) struct Flushed {
     shows_early: bool,
     /// Processes use rows of their own as far as there are enough, to keep out of each other's way.
     slot: u64,
-    seen: AtomicU64,
     known: AtomicU64,
+    /// Changes that were begun, and the last of them that was answered.
+    begun: AtomicU64,
+    done: AtomicU64,
     turn: Mutex<()>,
     sql: Arc<str>,
 }
@@ -34,8 +40,9 @@ impl Flushed {
         Self {
             shows_early,
             slot: Uuid::new_v4().as_u64_pair().1 % SLOTS,
-            seen: AtomicU64::new(0),
             known: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             turn: Mutex::new(()),
             sql,
         }
@@ -43,37 +50,7 @@ impl Flushed {
 
     /// Notes that a commit of this process was answered, which was behind everything up to here.
     pub(super) fn note(&self, position: u64) {
-        self.seen.fetch_max(position, Ordering::SeqCst);
         self.known.fetch_max(position, Ordering::SeqCst);
-    }
-
-    /// Waits until everything up to a position that was seen is on the disk. Those who come
-    /// together go together.
-    pub(super) async fn wait(
-        &self,
-        session: &mut Session<'_>,
-        position: u64,
-    ) -> Result<(), Failure> {
-        if !self.shows_early || position <= self.known() {
-            return Ok(());
-        }
-        self.seen.fetch_max(position, Ordering::SeqCst);
-        let _turn = self.turn.lock().await;
-        if position <= self.known() {
-            return Ok(());
-        }
-        // All of this was seen before the commit that follows.
-        let seen = self.seen.load(Ordering::SeqCst);
-        let values = Values::new().with(self.slot);
-        match session.execute(&self.sql, values, Step::Write).await {
-            Ok(()) => {
-                self.known.fetch_max(seen, Ordering::SeqCst);
-                Ok(())
-            }
-            // Nobody writes to such a server, and its own log is another's.
-            Err(failure) if failure.is_read_only() => Ok(()),
-            Err(failure) => Err(failure),
-        }
     }
 
     /// The last position that is known to be on the disk.
@@ -81,10 +58,48 @@ impl Flushed {
         self.known.load(Ordering::SeqCst)
     }
 
+    /// Whether an event that was seen may be lost in a crash, by what was [known](Self::known)
+    /// before it was read.
+    pub(super) fn may_be_lost(&self, position: u64, known: u64) -> bool {
+        self.shows_early && position > known
+    }
+
+    /// Waits until everything up to a position is on the disk. The position was read on this
+    /// connection, and `known` is what was [known](Self::known) before that. Those who come
+    /// together go together.
+    pub(super) async fn wait(
+        &self,
+        session: &mut Session<'_>,
+        position: u64,
+        known: u64,
+    ) -> Result<(), Failure> {
+        if !self.may_be_lost(position, known) {
+            return Ok(());
+        }
+        let begun = self.begun.load(Ordering::SeqCst);
+        let turn = self.turn.lock().await;
+        if position <= self.known() || self.done.load(Ordering::SeqCst) > begun {
+            drop(turn);
+            // Others made sure. If this connection still stands, the server has not restarted
+            // between the reading and that.
+            session.ping(Step::Read).await?;
+        } else {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let values = Values::new().with(self.slot);
+            match session.execute(&self.sql, values, Step::Write).await {
+                Ok(()) => self.done.store(number, Ordering::SeqCst),
+                // Nobody writes to such a server, and its own log is another's.
+                Err(failure) if failure.is_read_only() => return Ok(()),
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.note(position);
+        Ok(())
+    }
+
     /// Forgets what was known: the log was put back to an earlier state.
     pub(super) fn forget(&self) {
         self.known.store(0, Ordering::SeqCst);
-        self.seen.store(0, Ordering::SeqCst);
     }
 }
 

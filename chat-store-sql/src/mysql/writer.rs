@@ -112,15 +112,19 @@ impl Writer {
     async fn together(&mut self, appends: &[Append]) -> Result<Vec<AppendResult>, StoreError> {
         let mut connection = self.connected().await?;
         let limit = self.connector.statement_timeout;
+        let known = self.flushed.known();
         let mut session = Session::new(&mut connection, limit);
         let mut decided = self.decided(&mut session, appends).await;
         if let Ok(answers) = &decided {
             if answers.iter().flatten().any(|answer| !answer.repeat) {
                 // What was committed now is behind all that stood there.
                 self.flushed.note(self.memory.last.unwrap_or_default());
-            } else if let Err(failure) = self.flushed.wait(&mut session, repeated(answers)).await {
-                // Nothing was written, so nothing has happened.
-                decided = Err(failure);
+            } else {
+                let repeated = repeated(answers);
+                if let Err(failure) = self.flushed.wait(&mut session, repeated, known).await {
+                    // Nothing was written, so nothing has happened.
+                    decided = Err(failure);
+                }
             }
         }
         if decided.is_err() {

@@ -1,9 +1,13 @@
 //! What a reader is shown is on the disk, also on a server that shows a commit before that.
 
-use chat_core::ports::{EventStore as _, EventStoreExt as _, Expected, PageLimit};
-use chat_core::testkit::fixture::{event, event_id, read_all, read_log, single, stream, write};
+use std::time::Duration;
+
+use chat_core::ports::{EventStore as _, EventStoreExt as _, Expected, PageLimit, StoreError};
+use chat_core::testkit::fixture::{
+    event, event_id, event_with, read_all, read_log, single, stream, write,
+};
 use chat_core::{PartitionId, Position};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::support::Place;
 
@@ -12,6 +16,19 @@ async fn flushes(place: &Place) -> u64 {
     let sql = place.sql("SELECT CAST(SUM(times) AS UNSIGNED) FROM {ns}_flushes");
     let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut place.raw().await).await.unwrap();
     row.get::<u64, _>(0)
+}
+
+/// The connections of others, by what they do at the moment.
+async fn others(raw: &mut MySqlConnection, doing: impl Fn(&str, &str) -> bool) -> Vec<u64> {
+    let rows = sqlx::query("SHOW PROCESSLIST").fetch_all(&mut *raw).await.unwrap();
+    let found = rows.iter().filter(|row| {
+        let text = |column| {
+            let text: Option<Vec<u8>> = row.get_unchecked(column);
+            String::from_utf8(text.unwrap_or_default()).unwrap()
+        };
+        text("User") == "root" && doing(&text("Command"), &text("Info"))
+    });
+    found.map(|row| row.get_unchecked("Id")).collect()
 }
 
 async fn has_binary_log(place: &Place) -> bool {
@@ -49,4 +66,73 @@ async fn a_reader_waits_for_the_disk_where_the_server_did_not() {
     let limit = PageLimit::events(10);
     let page = reader.read_log(PartitionId(0), Position(3), limit).await.unwrap();
     assert_eq!((page.events.len(), flushes(&place).await), (1, 3 * cost));
+}
+
+/// The rest of a page that is too long is left to a connection that is closed.
+#[tokio::test]
+async fn what_another_connection_has_read_is_seen_again_before_the_disk_is_waited_for() {
+    let place = Place::new();
+    let cost = u64::from(!has_binary_log(&place).await);
+    let (writer, reader) = (place.open().await, place.open().await);
+    let name = stream("chat/a");
+    let long = format!("\"{}\"", "x".repeat(400 << 10));
+    for number in 1..=6 {
+        write(&writer, &name, Expected::Any, vec![event_with(number, &long)]).await;
+    }
+    let limit = PageLimit { events: 500, bytes: 700 << 10 };
+    let page = reader.read_log(PartitionId(0), Position::ZERO, limit).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+    assert_eq!(flushes(&place).await, cost);
+    let page = reader.read_log(PartitionId(0), page.next, limit).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+    assert_eq!(flushes(&place).await, 2 * cost);
+}
+
+/// Behind a connection that broke the server may be another run, which has lost what was read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_the_connection_does_not_trust_what_others_made_sure_of() {
+    let server = tokio::task::spawn_blocking(test_servers::MariaDb::start).await.unwrap().unwrap();
+    let place = Place::on(&server.url());
+    let (writer, store) = (place.open().await, place.open().await);
+    let name = stream("chat/a");
+    write(&writer, &name, Expected::NoStream, vec![event(1)]).await;
+    writer.close().await;
+
+    // Nobody can have the log written meanwhile.
+    let mut raw = place.raw().await;
+    sqlx::raw_sql("START TRANSACTION").execute(&mut raw).await.unwrap();
+    let lock = place.sql("SELECT slot FROM {ns}_flushes FOR UPDATE");
+    sqlx::query(AssertSqlSafe(lock)).fetch_all(&mut raw).await.unwrap();
+    let read = || {
+        let (store, name) = (store.clone(), name.clone());
+        tokio::spawn(async move { store.find(&name, event_id(1)).await })
+    };
+    let first = read();
+    let flush = place.sql("UPDATE {ns}_flushes");
+    until(async || !others(&mut raw, |_, doing| doing.starts_with(&flush)).await.is_empty()).await;
+    // The second has read, and waits for the first.
+    let second = read();
+    until(async || !others(&mut raw, |command, _| command == "Sleep").await.is_empty()).await;
+    assert!(!second.is_finished());
+    // This process has the log written in another way, and knows it.
+    write(&store, &name, Expected::Any, vec![event(2)]).await;
+    for id in others(&mut raw, |command, _| command == "Sleep").await {
+        sqlx::query(AssertSqlSafe(format!("KILL {id}"))).execute(&mut raw).await.unwrap();
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
+    assert!(first.await.unwrap().unwrap().is_some());
+    let second = second.await.unwrap();
+    assert!(matches!(second, Err(StoreError::Unavailable { .. })), "{second:?}");
+    assert!(store.find(&name, event_id(1)).await.unwrap().is_some());
+    tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
+}
+
+/// Looks again and again until it is so.
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it comes about");
 }

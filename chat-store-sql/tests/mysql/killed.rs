@@ -42,16 +42,17 @@ async fn append(store: MysqlStore, task: u64, known: Known, mut stop: watch::Rec
     }
 }
 
-/// Reads the log as another process does, until told to stop; what it was shown, in order.
-async fn follow(store: MysqlStore, stop: watch::Receiver<bool>) -> Vec<(u64, EventId)> {
+/// Reads the log as another process does, to its end once nobody writes any more; what it was
+/// shown, in order.
+async fn follow(store: MysqlStore, settled: watch::Receiver<bool>) -> Vec<(u64, EventId)> {
     let (mut shown, mut after) = (Vec::new(), Position::ZERO);
     loop {
-        let stopping = *stop.borrow();
+        let at_rest = *settled.borrow();
         match store.read_log(PartitionId(0), after, PageLimit::events(100)).await {
             Ok(page) => {
                 after = page.next;
                 shown.extend(page.events.iter().map(|event| (event.position.0, event.event.id)));
-                if stopping && page.events.is_empty() {
+                if at_rest && page.events.is_empty() {
                     return shown;
                 }
             }
@@ -75,7 +76,8 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     for task in 0..TASKS {
         tasks.spawn(append(store.clone(), task, Arc::clone(&known), stopped.clone()));
     }
-    let follower = tokio::spawn(follow(place.open().await, stopped.clone()));
+    let (settle, settled) = watch::channel(false);
+    let follower = tokio::spawn(follow(place.open().await, settled));
     for _ in 0..soak(100, 3) {
         // Under load: some appends later than the last time.
         let wanted = known.lock().unwrap().len() + 150;
@@ -94,12 +96,15 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     until(|| known.lock().unwrap().len() >= wanted).await;
     stop.send(true).unwrap();
     tasks.join_all().await;
+    settle.send_replace(true);
 
     let known = std::mem::take(&mut *known.lock().unwrap());
     let log = read_log(&store, PartitionId(0), PageLimit::MAX_EVENTS).await;
     // What a reader was once shown stays, and nothing came in behind its back.
     let places: Vec<_> = log.iter().map(|event| (event.position.0, event.event.id)).collect();
-    assert_eq!(follower.await.unwrap(), places);
+    let shown = follower.await.unwrap();
+    let differs = shown.iter().zip(&places).position(|(shown, place)| shown != place);
+    assert_eq!((differs, shown.len()), (None, places.len()));
     let mut there = HashMap::new();
     for stored in &log {
         assert!(there.insert(stored.event.id, stored.version.0).is_none(), "twice");
