@@ -1,6 +1,8 @@
 //! What each command runs, as data.
 
+use std::num::NonZero;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -59,6 +61,11 @@ const UNDER_FAULTS: u64 = 20;
 /// On a database it takes about a thousand times as long as in memory.
 const ON_A_DATABASE: u64 = 1_000;
 
+/// How many tests of a binary run at once, unless the environment says so already.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+/// Tests wait for disks and servers half of their time.
+const TESTS_FOR_A_CORE: usize = 2;
+
 /// Runs a command; `false` if a step failed.
 ///
 /// # Errors
@@ -68,6 +75,10 @@ pub(crate) fn run(task: &Task) -> Result<bool> {
     let mut children = Children::new()?;
     if std::env::var_os("CI").is_some() {
         children.set_environment("CARGO_TERM_COLOR", "never");
+    }
+    if std::env::var_os(TEST_THREADS).is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        children.set_environment(TEST_THREADS, (TESTS_FOR_A_CORE * cores).to_string());
     }
     let metadata = Metadata::load(&children)?;
     match task {
