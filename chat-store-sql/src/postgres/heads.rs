@@ -12,6 +12,8 @@ pub(super) struct Heads {
     known: i64,
     /// Counts how often somebody else was seen to have written.
     era: u64,
+    /// Counts the groups since then.
+    calm: u32,
     streams: Recent<StreamId, Remembered>,
 }
 
@@ -26,7 +28,7 @@ pub(super) struct Head {
 
 impl Heads {
     pub(super) fn new() -> Self {
-        Self { known: UNKNOWN, era: 0, streams: Recent::new(REMEMBERED_STREAMS) }
+        Self { known: UNKNOWN, era: 0, calm: 0, streams: Recent::new(REMEMBERED_STREAMS) }
     }
 
     pub(super) fn known(&self) -> i64 {
@@ -45,6 +47,7 @@ impl Heads {
     pub(super) fn seen(&mut self, base: i64) {
         if self.known != base {
             self.era += 1;
+            self.calm = 0;
             self.known = base;
         }
     }
@@ -57,6 +60,12 @@ impl Heads {
     /// Notes that this writer has brought the log to this position.
     pub(super) fn advance(&mut self, position: i64) {
         self.known = position;
+        self.calm = self.calm.saturating_add(1);
+    }
+
+    /// Whether nobody else seems to write at the moment.
+    pub(super) fn alone(&self) -> bool {
+        self.known != UNKNOWN && self.calm >= CALM_GROUPS
     }
 
     /// Trusts nothing any more: the server may not be the same.
@@ -72,6 +81,8 @@ struct Remembered {
 }
 
 const UNKNOWN: i64 = -1;
+/// Groups of this writer between which nobody else wrote.
+const CALM_GROUPS: u32 = 8;
 /// Heads kept in memory, at most twice as many: 10 to 20 MB.
 const REMEMBERED_STREAMS: usize = 65_536;
 
@@ -81,6 +92,26 @@ mod tests {
 
     fn name(number: i64) -> StreamId {
         StreamId::new(format!("chat/{number}")).unwrap()
+    }
+
+    #[test]
+    fn a_writer_is_alone_a_few_groups_after_the_last_foreign_write() {
+        let mut heads = Heads::new();
+        let mut known = 40;
+        for _ in 0..2 {
+            heads.seen(known);
+            for _ in 0..CALM_GROUPS {
+                assert!(!heads.alone());
+                known += 1;
+                heads.advance(known);
+                heads.seen(known);
+            }
+            assert!(heads.alone());
+            // Somebody else.
+            known += 1;
+        }
+        heads.doubt();
+        assert!(!heads.alone());
     }
 
     #[test]

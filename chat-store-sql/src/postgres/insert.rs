@@ -65,12 +65,23 @@ pub(super) struct Claims<'a> {
 
 /// The statement that inserts rows under claims. Borrows for as long as it runs.
 pub(super) fn append<'q>(sql: &SqlStr, claims: &'q Claims<'_>, rows: &'q Rows<'_>) -> PgQuery<'q> {
-    sqlx::query(sql.clone())
+    let query = sqlx::query(sql.clone())
         .bind(claims.known)
         .bind(&claims.streams)
         .bind(&claims.heads)
         .bind(&claims.sure)
-        .bind(&claims.suspects)
+        .bind(&claims.suspects);
+    bind(query, rows)
+}
+
+/// The statement that inserts rows behind a position, if that is the last one. Borrows for as long
+/// as it runs.
+pub(super) fn insert<'q>(sql: &SqlStr, known: i64, rows: &'q Rows<'_>) -> PgQuery<'q> {
+    bind(sqlx::query(sql.clone()).bind(known), rows)
+}
+
+fn bind<'q>(query: PgQuery<'q>, rows: &'q Rows<'_>) -> PgQuery<'q> {
+    query
         .bind(&rows.streams)
         .bind(&rows.versions)
         .bind(&rows.ids)

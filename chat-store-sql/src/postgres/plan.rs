@@ -42,6 +42,12 @@ impl<'a> Plan<'a> {
         !suspects.is_empty() && self.rows.ids().iter().any(|id| suspects.contains(id))
     }
 
+    /// Whether all of it stands if the last position is the known one.
+    pub(super) fn rests_on_the_end_alone(&self) -> bool {
+        let claims = &self.claims;
+        self.rows.len() > 0 && claims.suspects.is_empty() && claims.sure.iter().all(|sure| *sure)
+    }
+
     /// The answers, and what is remembered of the streams, now that the rows stand behind `base`.
     pub(super) fn done(mut self, base: i64, heads: &mut Heads) -> Vec<AppendResult> {
         heads.seen(base);
@@ -169,6 +175,7 @@ mod tests {
         assert_eq!(plan.claims.known, 40);
         assert_eq!(plan.claims.streams, ["a", "b"]);
         assert_eq!((&*plan.claims.heads, &*plan.claims.sure), (&[5, 0][..], &[true, true][..]));
+        assert!(plan.rests_on_the_end_alone());
         let answers = plan.done(40, &mut heads);
         let places: Vec<_> = answers
             .iter()
@@ -208,6 +215,7 @@ mod tests {
         let plan = Plan::new(&[&one, &two], &mut heads);
         assert_eq!(plan.claims.suspects, [Uuid::from_u128(2)]);
         assert!(!plan.repeats_itself());
+        assert!(!plan.rests_on_the_end_alone());
         assert_eq!(plan.rows.len(), 1);
         assert!(Plan::new(&[&one, &two, &repeat], &mut heads).repeats_itself());
     }
@@ -219,6 +227,7 @@ mod tests {
         heads.seen(10);
         heads.put(&name("a"), 5);
         let plan = Plan::new(&[&one, &two], &mut heads);
+        assert!(!plan.rests_on_the_end_alone());
         assert!(plan.corrected(10, &[Some(3)], &mut heads), "only b was a guess");
         assert_eq!(heads.get(&name("a")), Some(Head { version: 5, sure: true }));
         assert_eq!(heads.get(&name("b")), Some(Head { version: 3, sure: true }));

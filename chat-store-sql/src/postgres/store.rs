@@ -49,13 +49,15 @@ impl PostgresStore {
     /// Dropping the future leaves the tables ready or as they were, and no connection.
     pub async fn connect(config: PostgresConfig) -> Result<Self, StoreError> {
         let connector = Connector::new(&config);
-        let mut connection = connector.connect().await?;
+        // The writer's connection keeps plans that it made while the log was short.
+        let writers = connector.with("enable_seqscan", "off");
+        let mut connection = writers.connect().await?;
         check_encoding(&mut connection).await?;
         migrate(&mut connection, &config).await?;
         let sql = Arc::new(Sql::new(&config.namespace));
         let pool = Pool::new(connector.clone(), config.max_connections.get());
         let bus = PostgresBus::start(&connector, &config, Arc::clone(&sql));
-        let writer = Writer::new(connector, Arc::clone(&sql), connection);
+        let writer = Writer::new(writers, Arc::clone(&sql), connection);
         let (end, appending) = watch::channel(());
         let (queue, task) = Queue::start(writer);
         tokio::spawn(async move {

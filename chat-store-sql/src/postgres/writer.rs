@@ -2,6 +2,13 @@
 //! trip, based on what the writer remembers. Where the database finds it otherwise, or an id is
 //! there already, the group goes the exact way: a transaction that looks before it writes, while
 //! nobody else can, so that it always comes to an end.
+//!
+//! The fast way is a function, which compares what the writer remembers under the lock. While
+//! nobody else writes, and the group rests on nothing but the end of the log, a plain insert does
+//! the same in two thirds of the time. It takes the lock too, but sees the log as it was before;
+//! what another has committed meanwhile is at the position that the insert wants, so that the
+//! primary key refuses it. A server would log that refusal as an error: so this is only for those
+//! who are alone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +22,7 @@ use super::connection::{Connector, RETRIES, TRUSTED_FOR, alive, pause};
 use super::decide::{Standing, concerned};
 use super::error::{Class, Step, classify, store_error};
 use super::heads::Heads;
-use super::insert::{Claims, append};
+use super::insert::{Claims, append, insert};
 use super::plan::Plan;
 use super::sql::Sql;
 
@@ -31,6 +38,8 @@ pub(super) struct Writer {
 /// How a group goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
+    /// A plain insert, if the group is fit for it.
+    Alone,
     Fast,
     /// Looks first. Some text may not be JSON if the database has said so.
     Exact {
@@ -74,7 +83,7 @@ impl Writer {
     }
 
     async fn try_all_ways(&mut self, appends: &[&Append]) -> Result<Vec<AppendResult>, StoreError> {
-        let mut way = Way::Fast;
+        let mut way = if self.heads.alone() { Way::Alone } else { Way::Fast };
         let mut retries = 0;
         let mut corrected = false;
         // Set once the group may have been written without our knowing.
@@ -91,7 +100,7 @@ impl Writer {
                     continue;
                 }
                 Tried::Next(next) => {
-                    corrected |= matches!(next, Way::Fast);
+                    corrected |= way == Way::Fast && next == Way::Fast;
                     way = next;
                     continue;
                 }
@@ -106,8 +115,10 @@ impl Writer {
                 Tried::Failed(error, step) => (error, step),
             };
             match (classify(&error), way) {
-                (Class::Duplicate, Way::Fast) => way = Way::Exact { doubtful: false },
-                (Class::Data, Way::Fast | Way::Exact { doubtful: false }) => {
+                // Another was first at the position; else an id or a version is there already.
+                (Class::Duplicate, Way::Alone) if is_of_position(&error) => way = Way::Fast,
+                (Class::Duplicate, Way::Alone | Way::Fast) => way = Way::Exact { doubtful: false },
+                (Class::Data, Way::Alone | Way::Fast | Way::Exact { doubtful: false }) => {
                     way = Way::Exact { doubtful: true };
                 }
                 (Class::Retry, _) if retries < RETRIES => {
@@ -155,6 +166,7 @@ impl Writer {
         let Some(connection) = &mut self.connection else { return Tried::Silent };
         let (sql, heads) = (&self.sql, &mut self.heads);
         let tried = match way {
+            Way::Alone => timeout(limit, alone(connection, sql, heads, appends)).await,
             Way::Fast => timeout(limit, fast(connection, sql, heads, appends)).await,
             Way::Exact { doubtful } => {
                 timeout(limit, exact(connection, sql, heads, appends, doubtful)).await
@@ -164,7 +176,34 @@ impl Writer {
     }
 }
 
-/// One round trip.
+/// Whether the primary key of the log refused an insert.
+fn is_of_position(error: &sqlx::Error) -> bool {
+    let constraint = error.as_database_error().and_then(|error| error.constraint());
+    constraint.is_some_and(|constraint| constraint.ends_with("_pkey"))
+}
+
+/// One round trip, by a plain insert.
+async fn alone(
+    connection: &mut PgConnection,
+    sql: &Sql,
+    heads: &mut Heads,
+    appends: &[&Append],
+) -> Tried {
+    let plan = Plan::new(appends, heads);
+    if !plan.rests_on_the_end_alone() {
+        return Tried::Next(Way::Fast);
+    }
+    let base = plan.claims.known;
+    let inserted = insert(&sql.insert, base, &plan.rows).execute(connection).await;
+    match inserted {
+        // The log does not reach as far as it did.
+        Ok(inserted) if inserted.rows_affected() == 0 => Tried::Next(Way::Fast),
+        Ok(_) => Tried::Done(plan.done(base, heads)),
+        Err(error) => Tried::Failed(error, Step::Commit),
+    }
+}
+
+/// One round trip, by the function.
 async fn fast(
     connection: &mut PgConnection,
     sql: &Sql,

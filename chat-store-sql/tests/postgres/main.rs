@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alone;
 mod broken;
 mod bus;
 mod contract;

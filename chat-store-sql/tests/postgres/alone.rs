@@ -1,0 +1,167 @@
+//! A writer that has been alone for a while inserts without comparing; whatever has changed since
+//! is noticed all the same.
+
+use chat_core::ports::{EventStoreExt as _, Expected, StoreError};
+use chat_core::testkit::fixture::{
+    event, event_with, events, ids, read_all, read_log, single, stream, write,
+};
+use chat_core::{PartitionId, StreamId, Version};
+use chat_store_sql::postgres::PostgresStore;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::support::{PATIENCE, Place, execute, number, url};
+
+/// More groups than it takes to be taken for alone.
+const GROUPS: u64 = 20;
+
+/// A store that has written alone, events 1 to [`GROUPS`] of one stream.
+async fn alone(place: &Place, name: &StreamId) -> PostgresStore {
+    let store = place.open().await;
+    for number in 1..=GROUPS {
+        write(&store, name, Expected::Exactly(Version(number - 1)), vec![event(number)]).await;
+    }
+    assert_eq!(inserting(place).await, 1, "it inserts by itself");
+    store
+}
+
+/// Connections of the namespace whose last statement is a plain insert.
+async fn inserting(place: &Place) -> i64 {
+    let namespace = place.namespace();
+    number(&format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = '{namespace}' AND query LIKE 'INSERT INTO {namespace}_events%'"
+    ))
+    .await
+}
+
+/// The log has no holes, and the stream these events.
+async fn assert_holds(
+    store: &PostgresStore,
+    name: &StreamId,
+    numbers: impl IntoIterator<Item = u64>,
+) {
+    let stored = read_all(store, name).await;
+    let expected: Vec<_> = events(numbers).iter().map(|event| event.id).collect();
+    assert_eq!(ids(&stored), expected);
+    assert!((1..).zip(&stored).all(|(version, event)| event.version == Version(version)));
+    let log = read_log(store, PartitionId(0), 1_000).await;
+    assert!((1..).zip(&log).all(|(position, event)| event.position.0 == position));
+}
+
+#[tokio::test]
+async fn what_another_wrote_is_noticed_by_who_was_alone() {
+    let place = Place::new();
+    let (name, elsewhere) = (stream("chat/a"), stream("chat/b"));
+    let one = alone(&place, &name).await;
+    let two = place.open().await;
+    // To another stream, so that only the end of the log has moved.
+    write(&two, &elsewhere, Expected::NoStream, events([101])).await;
+    write(&one, &name, Expected::Exactly(Version(GROUPS)), events([102])).await;
+    assert_eq!(inserting(&place).await, 0, "it compares now");
+    for number in 103..=103 + GROUPS {
+        write(&one, &name, Expected::Any, events([number])).await;
+    }
+    assert_eq!(inserting(&place).await, 1, "it is alone again");
+    // To the same stream.
+    write(&two, &name, Expected::Any, events([201])).await;
+    let head = Version(2 * GROUPS + 2);
+    let stale = one.append_one(single(&name, Expected::Exactly(head), events([202]))).await;
+    let conflict =
+        matches!(stale, Err(StoreError::Conflict { actual, .. }) if actual.0 == head.0 + 1);
+    assert!(conflict, "{stale:?}");
+    write(&one, &name, Expected::Any, events([203, 204])).await;
+    let all = (1..=GROUPS).chain(102..=103 + GROUPS).chain([201, 203, 204]);
+    assert_holds(&one, &name, all).await;
+}
+
+#[tokio::test]
+async fn who_was_alone_waits_for_another_that_is_about_to_commit() {
+    for commits in [true, false] {
+        let place = Place::new();
+        let name = stream("chat/a");
+        let store = alone(&place, &name).await;
+        let mut connection = PgConnection::connect(&url()).await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        let theirs = single(&name, Expected::Any, events([101, 102]));
+        store.append_in(&mut transaction, theirs).await.unwrap();
+        // Four events: more than the other has, so that some places would be free.
+        let append = single(&name, Expected::Any, events(111..115));
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move { store.append_one(append).await }
+        });
+        place.wait_for_a_waiting_append().await;
+        match commits {
+            true => transaction.commit().await.unwrap(),
+            false => transaction.rollback().await.unwrap(),
+        }
+        let appended = waiting.await.unwrap().unwrap();
+        let theirs = if commits { 2 } else { 0 };
+        assert_eq!(appended.streams[0].last, Version(GROUPS + theirs + 4));
+        let all = (1..=GROUPS).chain(101..101 + theirs).chain(111..115);
+        assert_holds(&store, &name, all).await;
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_a_reused_id_and_a_bad_text_are_told_to_who_is_alone() {
+    let place = Place::new();
+    let name = stream("chat/a");
+    let store = alone(&place, &name).await;
+    let again = single(&name, Expected::Exactly(Version(3)), vec![event(4)]);
+    assert!(store.append_one(again).await.unwrap().repeat);
+    let again = single(&name, Expected::Any, vec![event(5)]);
+    assert!(store.append_one(again).await.unwrap().repeat);
+    let reused = single(&name, Expected::Any, vec![event_with(5, "{\"other\":1}")]);
+    let reused = store.append_one(reused).await;
+    assert!(matches!(reused, Err(StoreError::IdReused { .. })), "{reused:?}");
+    let bad = single(&name, Expected::Any, vec![event_with(101, "no {json")]);
+    let bad = store.append_one(bad).await;
+    assert!(matches!(bad, Err(StoreError::Invalid { .. })), "{bad:?}");
+    // A first event of a stream that another has begun.
+    let taken = single(&name, Expected::NoStream, vec![event(102)]);
+    let taken = store.append_one(taken).await;
+    assert!(matches!(taken, Err(StoreError::Conflict { .. })), "{taken:?}");
+    assert_holds(&store, &name, 1..=GROUPS).await;
+}
+
+/// As behind a fail-over that the connection does not notice.
+#[tokio::test]
+async fn a_log_that_was_cut_back_gets_no_hole() {
+    let place = Place::new();
+    let name = stream("chat/a");
+    let store = alone(&place, &name).await;
+    let namespace = place.namespace();
+    execute(&format!("DELETE FROM {namespace}_events WHERE position > {GROUPS} - 5")).await;
+    write(&store, &name, Expected::Any, events([101])).await;
+    assert_holds(&store, &name, (1..=GROUPS - 5).chain([101])).await;
+}
+
+#[tokio::test]
+async fn who_is_alone_reads_no_whole_table_by_a_plan_of_an_empty_one() {
+    let place = Place::new();
+    let name = stream("chat/a");
+    let store = alone(&place, &name).await;
+    // Now the planner knows that reading a table so short is the quickest.
+    let namespace = place.namespace();
+    execute(&format!("ANALYZE {namespace}_events")).await;
+    for number in 101..=100 + GROUPS {
+        write(&store, &name, Expected::Any, vec![event(number)]).await;
+    }
+    write(&store, &name, Expected::Any, events(1_000..1_500)).await;
+    write(&store, &name, Expected::Any, events([2_000])).await;
+    // The writer's session reports what it did when it ends.
+    store.close().await;
+    let counted = async |column: &str| {
+        let relation = format!("relname = '{namespace}_events'");
+        number(&format!("SELECT {column} FROM pg_stat_user_tables WHERE {relation}")).await
+    };
+    let rows = i64::try_from(2 * GROUPS + 501).unwrap();
+    let arrives = async {
+        while counted("n_tup_ins").await < rows {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrives).await.expect("the session has reported");
+    assert_eq!(counted("seq_tup_read").await, 0);
+}
