@@ -6,6 +6,7 @@ use sqlx::SqlStr;
 use uuid::Uuid;
 
 use super::connection::PgQuery;
+use super::sql::Sql;
 
 /// Columns of equal length, borrowed from the appends.
 #[derive(Debug, Default)]
@@ -51,6 +52,52 @@ impl<'a> Rows<'a> {
     pub(super) fn ids(&self) -> &[Uuid] {
         &self.ids
     }
+
+    fn only_one(&self) -> Option<Row<'_>> {
+        let (&[stream], &[version], &[id], &[event_type], &[schema], &[time], &[payload]) = (
+            &*self.streams,
+            &*self.versions,
+            &*self.ids,
+            &*self.types,
+            &*self.schemas,
+            &*self.times,
+            &*self.payloads,
+        ) else {
+            return None;
+        };
+        let metadata = self.metadata.first().copied().flatten();
+        Some(Row { stream, version, id, event_type, schema, time, payload, metadata })
+    }
+}
+
+/// The columns of one event.
+#[derive(Debug)]
+struct Row<'a> {
+    stream: &'a str,
+    version: i64,
+    id: Uuid,
+    event_type: &'a str,
+    schema: i32,
+    time: i64,
+    payload: &'a str,
+    metadata: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn bind<'q>(self, query: PgQuery<'q>) -> PgQuery<'q>
+    where
+        'a: 'q,
+    {
+        query
+            .bind(self.stream)
+            .bind(self.version)
+            .bind(self.id)
+            .bind(self.event_type)
+            .bind(self.schema)
+            .bind(self.time)
+            .bind(self.payload)
+            .bind(self.metadata)
+    }
 }
 
 /// What the writer says to the database about a group; see the function in the migrations.
@@ -76,8 +123,12 @@ pub(super) fn append<'q>(sql: &SqlStr, claims: &'q Claims<'_>, rows: &'q Rows<'_
 
 /// The statement that inserts rows behind a position, if that is the last one. Borrows for as long
 /// as it runs.
-pub(super) fn insert<'q>(sql: &SqlStr, known: i64, rows: &'q Rows<'_>) -> PgQuery<'q> {
-    bind(sqlx::query(sql.clone()).bind(known), rows)
+pub(super) fn insert<'q>(sql: &Sql, known: i64, rows: &'q Rows<'_>) -> PgQuery<'q> {
+    rows.only_one().map_or_else(
+        || bind(sqlx::query(sql.insert.clone()).bind(known), rows),
+        // A row by itself takes the server a tenth less time.
+        |row| row.bind(sqlx::query(sql.insert_one.clone()).bind(known)),
+    )
 }
 
 fn bind<'q>(query: PgQuery<'q>, rows: &'q Rows<'_>) -> PgQuery<'q> {

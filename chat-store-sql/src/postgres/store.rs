@@ -51,6 +51,8 @@ impl PostgresStore {
         let connector = Connector::new(&config);
         // The writer's connection keeps plans that it made while the log was short.
         let writers = connector.with("enable_seqscan", "off");
+        // It would plan anew each time: a plan for one row looks cheaper than one for any number.
+        let writers = writers.with("plan_cache_mode", "force_generic_plan");
         let mut connection = writers.connect().await?;
         check_encoding(&mut connection).await?;
         migrate(&mut connection, &config).await?;

@@ -194,7 +194,7 @@ async fn alone(
         return Tried::Next(Way::Fast);
     }
     let base = plan.claims.known;
-    let inserted = insert(&sql.insert, base, &plan.rows).execute(connection).await;
+    let inserted = insert(sql, base, &plan.rows).execute(connection).await;
     match inserted {
         // The log does not reach as far as it did.
         Ok(inserted) if inserted.rows_affected() == 0 => Tried::Next(Way::Fast),

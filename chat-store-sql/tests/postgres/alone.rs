@@ -5,7 +5,7 @@ use chat_core::ports::{EventStoreExt as _, Expected, StoreError};
 use chat_core::testkit::fixture::{
     event, event_with, events, ids, read_all, read_log, single, stream, write,
 };
-use chat_core::{PartitionId, StreamId, Version};
+use chat_core::{Json, NewEvent, PartitionId, StreamId, Version};
 use chat_store_sql::postgres::PostgresStore;
 use sqlx::{Connection as _, PgConnection};
 
@@ -123,6 +123,24 @@ async fn a_repeat_a_reused_id_and_a_bad_text_are_told_to_who_is_alone() {
     let taken = store.append_one(taken).await;
     assert!(matches!(taken, Err(StoreError::Conflict { .. })), "{taken:?}");
     assert_holds(&store, &name, 1..=GROUPS).await;
+}
+
+#[tokio::test]
+async fn who_is_alone_keeps_events_as_they_are() {
+    let place = Place::new();
+    let name = stream("chat/a");
+    let store = alone(&place, &name).await;
+    let noted = |number: u64| {
+        let metadata = Some(Json::from_text(format!("{{ \"trace\":  {number} }}")));
+        NewEvent { metadata, ..event_with(number, "[ \"\\u0041 語\" ]") }
+    };
+    let groups = [vec![noted(101)], vec![event(102)], vec![event(103), noted(104), event(105)]];
+    for group in &groups {
+        write(&store, &name, Expected::Any, group.clone()).await;
+    }
+    let stored = read_all(&store, &name).await;
+    let stored = stored.iter().skip(usize::try_from(GROUPS).unwrap()).map(|event| &event.event);
+    assert!(stored.eq(groups.iter().flatten()));
 }
 
 /// As behind a fail-over that the connection does not notice.
