@@ -73,8 +73,8 @@ impl EventStore for MysqlStore {
         stream: &StreamId,
         id: EventId,
     ) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
-        let known = self.flushed().known();
         let mut connection = acquire(self.pool()).await?;
+        let known = self.flushed().known();
         let values =
             Values::new().with(id.0.as_bytes().as_slice()).with(stream.as_str().as_bytes());
         let find = &self.sql().find_event;
@@ -123,8 +123,8 @@ impl MysqlStore {
     ) -> Result<(Vec<Arc<RecordedEvent>>, u64), StoreError> {
         let asked = limit.clamped_events();
         let values = values.with(count(asked)).finish()?.0;
-        let known = self.flushed().known();
         let mut connection = acquire(self.pool()).await?;
+        let known = self.flushed().known();
         let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), values);
         let (mut head, mut bytes, mut events) = (None, 0_usize, Vec::new());
         let reading = async {

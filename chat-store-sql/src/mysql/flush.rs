@@ -5,11 +5,13 @@
 //! place to another event, which its readers would never see. So a reader that meets events behind
 //! the last place that is known to be on the disk commits a small change of its own first: the
 //! log is written in order, so that when this commit is answered, all that was seen before it is
-//! on the disk too. A process that reads what it wrote itself knows that already, and pays nothing.
+//! on the disk too. A process that reads what it wrote itself knows that already, and pays a question
+//! to the server at most.
 //!
 //! What is learned of one run of the server is not true of what was seen in the run before. So a
-//! reader trusts what was known before it began to read, and the change of another reader only if
-//! its own connection stands behind that, by which it is the same run of the server.
+//! reader trusts what was known before it began to read, and what others learned since only if its
+//! own connection still stands behind that, by which it is the same run of the server (unless a proxy
+//! answers in its place).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,24 +79,33 @@ impl Flushed {
             return Ok(());
         }
         let begun = self.begun.load(Ordering::SeqCst);
-        let turn = self.turn.lock().await;
-        if position <= self.known() || self.done.load(Ordering::SeqCst) > begun {
-            drop(turn);
-            // Others made sure. If this connection still stands, the server has not restarted
-            // between the reading and that.
-            session.ping(Step::Read).await?;
-        } else {
-            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let values = Values::new().with(self.slot);
-            match session.execute(&self.sql, values, Step::Write).await {
-                Ok(()) => self.done.store(number, Ordering::SeqCst),
-                // Nobody writes to such a server, and its own log is another's.
-                Err(failure) if failure.is_read_only() => return Ok(()),
-                Err(failure) => return Err(failure),
+        if position > self.known() {
+            let _turn = self.turn.lock().await;
+            let others = position <= self.known() || self.done.load(Ordering::SeqCst) > begun;
+            if !others {
+                return self.flush(session, position).await;
             }
         }
+        // Others made sure. If this connection still stands, the server has not restarted between
+        // the reading and that.
+        session.ping(Step::Read).await?;
         self.note(position);
         Ok(())
+    }
+
+    async fn flush(&self, session: &mut Session<'_>, position: u64) -> Result<(), Failure> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let values = Values::new().with(self.slot);
+        match session.execute(&self.sql, values, Step::Write).await {
+            Ok(()) => {
+                self.done.store(number, Ordering::SeqCst);
+                self.note(position);
+                Ok(())
+            }
+            // This user cannot have the log written; where nobody can, it is another server's.
+            Err(failure) if failure.is_read_only() => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Forgets what was known: the log was put back to an earlier state.

@@ -3,7 +3,9 @@
 //! The way is that of `turn`, with locking reads throughout: the host's transaction may have begun
 //! its look at the database long ago.
 
-use chat_core::ports::{Append, AppendResult, BusError, LOG_TOPIC, Signal, SignalBody, StoreError};
+use chat_core::ports::{
+    Append, AppendResult, BusError, EventStore as _, LOG_TOPIC, Signal, SignalBody, StoreError,
+};
 use chat_core::{StreamId, Topic, Version};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, Transaction};
@@ -50,8 +52,15 @@ impl MysqlStore {
         append: Append,
     ) -> AppendResult {
         let mut session = self.session(&mut *transaction);
+        let last = append.writes().last();
+        let last = last.and_then(|write| Some((write.stream.clone(), write.events.last()?.id)));
         let appended = self.in_host(&mut session, append).await.map_err(StoreError::from)??;
-        if !appended.repeat {
+        if let (true, Some((stream, id))) = (appended.repeat, last) {
+            // The transaction that wrote it may not be on the disk yet, and one that writes nothing
+            // does not wait for the disk: a reader does. It finds nothing if that was this same
+            // transaction.
+            self.find(&stream, id).await?;
+        } else {
             let last = appended.streams.iter().map(|stream| stream.position.0).max();
             let topic = Topic::new(LOG_TOPIC).ok();
             let ring = last.zip(topic).map(|(position, topic)| {

@@ -1,5 +1,6 @@
 //! What the writer remembers between groups, so that it need not ask the database for every
-//! append. The database compares it before it writes, so being wrong costs time only.
+//! append. The database compares it before it writes, so being wrong costs time only; what is sure
+//! is compared by the end of the log alone, so that must be true for as long as nobody else writes.
 
 use chat_core::StreamId;
 
@@ -14,6 +15,8 @@ pub(super) struct Heads {
     era: u64,
     /// Counts the groups since then.
     calm: u32,
+    /// How many of them it takes to be taken for alone.
+    calm_enough: u32,
     streams: Recent<StreamId, Remembered>,
 }
 
@@ -28,7 +31,13 @@ pub(super) struct Head {
 
 impl Heads {
     pub(super) fn new() -> Self {
-        Self { known: UNKNOWN, era: 0, calm: 0, streams: Recent::new(REMEMBERED_STREAMS) }
+        Self {
+            known: UNKNOWN,
+            era: 0,
+            calm: 0,
+            calm_enough: CALM_GROUPS,
+            streams: Recent::new(REMEMBERED_STREAMS),
+        }
     }
 
     pub(super) fn known(&self) -> i64 {
@@ -65,7 +74,13 @@ impl Heads {
 
     /// Whether nobody else seems to write at the moment.
     pub(super) fn alone(&self) -> bool {
-        self.known != UNKNOWN && self.calm >= CALM_GROUPS
+        self.known != UNKNOWN && self.calm >= self.calm_enough
+    }
+
+    /// Notes that it was not so, though it seemed so: it takes longer the next time.
+    pub(super) fn was_not_alone(&mut self) {
+        self.calm = 0;
+        self.calm_enough = (self.calm_enough * 2).min(MOST_CALM_GROUPS);
     }
 
     /// Trusts nothing any more: the server may not be the same.
@@ -83,6 +98,7 @@ struct Remembered {
 const UNKNOWN: i64 = -1;
 /// Groups of this writer between which nobody else wrote.
 const CALM_GROUPS: u32 = 8;
+const MOST_CALM_GROUPS: u32 = 8_192;
 /// Heads kept in memory, at most twice as many: 10 to 20 MB.
 const REMEMBERED_STREAMS: usize = 65_536;
 
@@ -112,6 +128,17 @@ mod tests {
         }
         heads.doubt();
         assert!(!heads.alone());
+        for refusals in 1..20 {
+            heads.was_not_alone();
+            heads.seen(known);
+            let enough = (CALM_GROUPS << refusals).min(MOST_CALM_GROUPS);
+            for _ in 0..enough {
+                assert!(!heads.alone());
+                known += 1;
+                heads.advance(known);
+            }
+            assert!(heads.alone());
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Chats in PostgreSQL 13 or newer. Any number of processes may use one database.
 //!
 //! One task appends: it takes all appends that wait and commits them together, in one round trip.
-//! An advisory lock, held from the choice of positions to the commit, makes the log one order for
-//! all processes: positions are committed in their order, so a reader never has to look out for
+//! An advisory lock, taken before rows are inserted and held to the commit, makes the log one order
+//! for all processes: positions are committed in their order, so a reader never has to look out for
 //! what commits later. Reads and views have a few connections of their own.
+//!
+//! Connections are set up by the startup parameter `options` (the isolation level, time limits, for
+//! the writer also `enable_seqscan` and `plan_cache_mode`). A pooler in between must hold sessions
+//! and let these pass.
 //!
 //! The tables and functions carry the namespace as a prefix (`chat_events`, `chat_views`,
 //! `chat_append`, …) and are made in the schema that comes first in the `search_path`. Payloads are

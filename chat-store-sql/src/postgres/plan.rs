@@ -1,5 +1,6 @@
 //! The fast way: what a group of appends will do if all is as the writer remembers. The database
-//! compares that before it inserts; so nothing here needs to be right, only precise.
+//! compares that before it inserts, all that is not sure by itself; so what is assumed needs not to
+//! be right, only precise.
 
 use std::collections::HashMap;
 
@@ -45,7 +46,8 @@ impl<'a> Plan<'a> {
     /// Whether all of it stands if the last position is the known one.
     pub(super) fn rests_on_the_end_alone(&self) -> bool {
         let claims = &self.claims;
-        self.rows.len() > 0 && claims.suspects.is_empty() && claims.sure.iter().all(|sure| *sure)
+        let compared = claims.suspects.is_empty() && claims.sure.iter().all(|sure| *sure);
+        compared && claims.known >= 0 && self.rows.len() > 0
     }
 
     /// The answers, and what is remembered of the streams, now that the rows stand behind `base`.
@@ -202,6 +204,8 @@ mod tests {
         assert_eq!(sure(&[&append("b", Expected::Any, [1])]), [false]);
         assert_eq!(sure(&[&append("b", Expected::Exactly(Version(3)), [1])]), [false]);
         assert_eq!(sure(&[&append("b", Expected::Exactly(Version(0)), [1])]), [true]);
+        let new = append("b", Expected::NoStream, [1]);
+        assert!(!Plan::new(&[&new], &mut Heads::new()).rests_on_the_end_alone(), "no end is known");
         assert_eq!(sure(&[&guarded(Expected::NoStream)]), [true, false]);
         // The append is refused, and writes no first event.
         assert_eq!(sure(&[&guarded(Expected::Exists)]), [false, false]);

@@ -28,8 +28,9 @@ macro_rules! statements {
 }
 
 statements! {
-    append, commit_views, find_event, heads, info, insert, insert_one, look, not_json, notify, read_backward, read_forward,
-    read_log, renew_epoch, view_get, view_scan_backward, view_scan_forward,
+    append, commit_views, find_event, heads, info, insert, insert_one, look, not_json, notify,
+    read_backward, read_forward, read_log, renew_epoch, view_get, view_scan_backward,
+    view_scan_forward,
 }
 
 /// One statement of ours, cheap to clone. Safe: see [`with_namespace`].

@@ -7,8 +7,8 @@
 //! nobody else writes, and the group rests on nothing but the end of the log, a plain insert does
 //! the same in two thirds of the time. It takes the lock too, but sees the log as it was before;
 //! what another has committed meanwhile is at the position that the insert wants, so that the
-//! primary key refuses it. A server would log that refusal as an error: so this is only for those
-//! who are alone.
+//! primary key refuses it. A server logs that refusal as an error: so this is only for those who
+//! seem to be alone, and who was wrong waits twice as long before the next time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -116,7 +116,10 @@ impl Writer {
             };
             match (classify(&error), way) {
                 // Another was first at the position; else an id or a version is there already.
-                (Class::Duplicate, Way::Alone) if is_of_position(&error) => way = Way::Fast,
+                (Class::Duplicate, Way::Alone) if is_of_position(&error) => {
+                    self.heads.was_not_alone();
+                    way = Way::Fast;
+                }
                 (Class::Duplicate, Way::Alone | Way::Fast) => way = Way::Exact { doubtful: false },
                 (Class::Data, Way::Alone | Way::Fast | Way::Exact { doubtful: false }) => {
                     way = Way::Exact { doubtful: true };
@@ -196,7 +199,7 @@ async fn alone(
     let base = plan.claims.known;
     let inserted = insert(sql, base, &plan.rows).execute(connection).await;
     match inserted {
-        // The log does not reach as far as it did.
+        // The log ends before the position that was remembered.
         Ok(inserted) if inserted.rows_affected() == 0 => Tried::Next(Way::Fast),
         Ok(_) => Tried::Done(plan.done(base, heads)),
         Err(error) => Tried::Failed(error, Step::Commit),

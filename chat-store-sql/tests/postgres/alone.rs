@@ -1,7 +1,9 @@
 //! A writer that has been alone for a while inserts without comparing; whatever has changed since
 //! is noticed all the same.
 
-use chat_core::ports::{EventStoreExt as _, Expected, StoreError};
+use chat_core::ports::{
+    Append, EventStore as _, EventStoreExt as _, Expected, Guard, StoreError, StreamWrite,
+};
 use chat_core::testkit::fixture::{
     event, event_with, events, ids, read_all, read_log, single, stream, write,
 };
@@ -118,11 +120,62 @@ async fn a_repeat_a_reused_id_and_a_bad_text_are_told_to_who_is_alone() {
     let bad = single(&name, Expected::Any, vec![event_with(101, "no {json")]);
     let bad = store.append_one(bad).await;
     assert!(matches!(bad, Err(StoreError::Invalid { .. })), "{bad:?}");
-    // A first event of a stream that another has begun.
-    let taken = single(&name, Expected::NoStream, vec![event(102)]);
-    let taken = store.append_one(taken).await;
-    assert!(matches!(taken, Err(StoreError::Conflict { .. })), "{taken:?}");
     assert_holds(&store, &name, 1..=GROUPS).await;
+}
+
+/// Nothing is known of the stream: only its first version proves that it is there already.
+#[tokio::test]
+async fn a_stream_that_another_began_is_no_new_one_for_who_is_alone() {
+    let place = Place::new();
+    let (name, theirs, new) = (stream("chat/a"), stream("chat/b"), stream("chat/c"));
+    write(&place.open().await, &theirs, Expected::NoStream, events([100])).await;
+    let store = alone(&place, &name).await;
+    let begin = |stream: &StreamId, number| single(stream, Expected::NoStream, events([number]));
+    let appends =
+        [begin(&new, 101), begin(&theirs, 102), single(&name, Expected::Any, events([103]))];
+    let mut answers = store.append(&appends).await.into_iter();
+    assert!(answers.next().unwrap().is_ok());
+    let taken = answers.next().unwrap();
+    assert!(matches!(&taken, Err(StoreError::Conflict { actual: Version(1), .. })), "{taken:?}");
+    assert!(answers.next().unwrap().is_ok());
+    assert_holds(&store, &name, (1..=GROUPS).chain([103])).await;
+    assert_eq!(read_all(&store, &theirs).await.len(), 1);
+    // A guard compares too.
+    let guard = Guard { stream: theirs.clone(), expected: Expected::NoStream };
+    let write = StreamWrite { stream: name, expected: Expected::Any, events: events([104]) };
+    let guarded = store.append_one(Append::multi(vec![write], vec![guard]).unwrap()).await;
+    assert!(matches!(&guarded, Err(StoreError::Conflict { .. })), "{guarded:?}");
+}
+
+#[tokio::test]
+async fn who_was_alone_trusts_nothing_behind_a_connection_that_was_ended() {
+    let place = Place::new();
+    let name = stream("chat/a");
+    let store = alone(&place, &name).await;
+    for (round, new) in (1..=3).map(|round| (round, stream(&format!("chat/new-{round}")))) {
+        // At rest, and in the middle of an append.
+        assert!(place.end_connections().await > 0);
+        write(&store, &new, Expected::NoStream, events([round * 100])).await;
+        let mut connection = PgConnection::connect(&url()).await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        let theirs = single(&new, Expected::Any, events([round * 100 + 1]));
+        store.append_in(&mut transaction, theirs).await.unwrap();
+        let append = single(&name, Expected::Any, events([1_000 + round]));
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move { store.append_one(append).await }
+        });
+        place.wait_for_a_waiting_append().await;
+        place.end_connections().await;
+        transaction.commit().await.unwrap();
+        assert!(!waiting.await.unwrap().unwrap().repeat);
+        for number in 0..GROUPS {
+            let id = 10_000 * round + number;
+            write(&store, &new, Expected::Exactly(Version(2 + number)), events([id])).await;
+        }
+        assert_eq!(inserting(&place).await, 1, "it inserts by itself again");
+    }
+    assert_holds(&store, &name, (1..=GROUPS).chain(1_001..=1_003)).await;
 }
 
 #[tokio::test]
