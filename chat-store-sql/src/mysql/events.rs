@@ -10,9 +10,11 @@ use chat_core::ports::{
 };
 use chat_core::{EventId, PartitionId, Position, RecordedEvent, StreamId, Version};
 use futures::TryStreamExt as _;
+use sqlx::mysql::MySqlArguments;
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection};
 
 use super::connection::{Lent, Session, Values, acquire, limited};
+use super::dense::Numbers;
 use super::error::{Failure, Step};
 use super::lookup::{self, corrupt};
 use super::rows::{count, event, get};
@@ -44,7 +46,11 @@ impl EventStore for MysqlStore {
         };
         let name = stream.as_str().as_bytes();
         let values = Values::new().with(name).with(name).with(from.0);
-        let (events, head) = self.page(sql, values, limit, Some(stream)).await?;
+        let numbers = match direction {
+            Direction::Forward => Numbers::Forward(from),
+            Direction::Backward => Numbers::Backward(from),
+        };
+        let (events, head) = self.page(sql, values, limit, Some(stream), numbers).await?;
         Ok(StreamPage { events, head: Version(head) })
     }
 
@@ -60,7 +66,8 @@ impl EventStore for MysqlStore {
         }
         let values = Values::new().with(after.0);
         let known = self.flushed().known();
-        let (events, head) = self.page(&self.sql().read_log, values, limit, None).await?;
+        let numbers = Numbers::Log(after);
+        let (events, head) = self.page(&self.sql().read_log, values, limit, None, numbers).await?;
         if head < known {
             self.flushed().forget();
         }
@@ -112,17 +119,42 @@ impl EventStore for MysqlStore {
 }
 
 impl MysqlStore {
-    /// One page with the head in the same look: the first row of the statement is the head. What
-    /// lies behind the page's bound in bytes is not kept, and hardly read.
+    /// One page without holes, with the head.
     async fn page(
         &self,
         sql: &Arc<str>,
         values: Values,
         limit: PageLimit,
         stream: Option<&StreamId>,
+        numbers: Numbers,
+    ) -> Result<(Vec<Arc<RecordedEvent>>, u64), StoreError> {
+        let values = values.with(count(limit.clamped_events())).finish()?.0;
+        let (mut events, mut head) = self.look(sql, values.clone(), limit, stream).await?;
+        let mut whole = numbers.whole(&events, head);
+        for _ in 0..LOOKS_AGAIN {
+            if whole > 0 || events.is_empty() {
+                break;
+            }
+            (events, head) = self.look(sql, values.clone(), limit, stream).await?;
+            whole = numbers.whole(&events, head);
+        }
+        if whole == 0 {
+            whole = numbers.following(&events);
+        }
+        events.truncate(whole);
+        Ok((events, head))
+    }
+
+    /// One look, with the head: the first row of the statement is the head. What lies behind the
+    /// page's bound in bytes is not kept, and hardly read.
+    async fn look(
+        &self,
+        sql: &Arc<str>,
+        values: MySqlArguments,
+        limit: PageLimit,
+        stream: Option<&StreamId>,
     ) -> Result<(Vec<Arc<RecordedEvent>>, u64), StoreError> {
         let asked = limit.clamped_events();
-        let values = values.with(count(asked)).finish()?.0;
         let mut connection = acquire(self.pool()).await?;
         let known = self.flushed().known();
         let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), values);
@@ -222,6 +254,8 @@ pub(super) async fn one_look<T>(
     Ok(seen)
 }
 
+/// One should do.
+const LOOKS_AGAIN: usize = 3;
 /// All streams are in one log.
 const PARTITION: PartitionId = PartitionId(0);
 const NEXT_LOOK: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";

@@ -42,6 +42,7 @@
 mod bus;
 mod config;
 mod connection;
+mod dense;
 mod error;
 mod events;
 mod flush;

@@ -223,8 +223,12 @@ impl Writer {
         let since = Values::new().with(last).with(FOLLOWED_EVENTS + 1);
         let rows = session.rows(&self.sql.log_since, since, Step::Read).await?;
         let many = u64::try_from(rows.len()).unwrap_or(u64::MAX) > FOLLOWED_EVENTS;
-        if many {
-            // Asking for the heads that are needed is cheaper.
+        let dense = rows.iter().zip(last + 1..).all(|(row, expected)| {
+            number(row, 0, "position").is_ok_and(|position: u64| position == expected)
+        });
+        if many || !dense {
+            // Asking for the heads that are needed is cheaper; and what a look left out (see
+            // `dense`) must be among them.
             self.memory.forget();
             let rows = session.rows(&self.sql.log_head, Values::new(), Step::Read).await?;
             let last = number_or_zero(rows.first(), 0, "position");

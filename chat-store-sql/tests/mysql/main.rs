@@ -12,6 +12,7 @@ mod contract;
 mod durable;
 mod flushed;
 mod grants;
+mod holes;
 mod host;
 mod killed;
 mod processes;
