@@ -32,6 +32,7 @@ pub struct Gate {
     slowness: AtomicU64,
     appends: AtomicU64,
     stream_reads: AtomicU64,
+    stream_events: AtomicU64,
     calls: AtomicU64,
 }
 
@@ -52,6 +53,7 @@ impl Gate {
             slowness: AtomicU64::new(0),
             appends: AtomicU64::new(0),
             stream_reads: AtomicU64::new(0),
+            stream_events: AtomicU64::new(0),
             calls: AtomicU64::new(0),
         })
     }
@@ -128,6 +130,12 @@ impl Gate {
         self.stream_reads.load(Ordering::SeqCst)
     }
 
+    /// Events of streams that were read so far.
+    #[must_use]
+    pub fn stream_events(&self) -> u64 {
+        self.stream_events.load(Ordering::SeqCst)
+    }
+
     /// Calls of any kind that came so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -189,7 +197,9 @@ impl EventStore for Gate {
         if millis > 0 {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }
-        self.inner.read_stream(stream, direction, from, limit).await
+        let page = self.inner.read_stream(stream, direction, from, limit).await?;
+        self.stream_events.fetch_add(page.events.len() as u64, Ordering::SeqCst);
+        Ok(page)
     }
 
     async fn read_log(
