@@ -54,16 +54,20 @@ impl MysqlStore {
         let mut session = self.session(&mut *transaction);
         let last = append.writes().last();
         let last = last.and_then(|write| Some((write.stream.clone(), write.events.last()?.id)));
+        let known = self.flushed().known();
         let appended = self.in_host(&mut session, append).await.map_err(StoreError::from)??;
-        if let (true, Some((stream, id))) = (appended.repeat, last) {
+        let position = appended.streams.iter().map(|stream| stream.position.0).max();
+        if appended.repeat {
+            let in_doubt = self.flushed().may_be_lost(position.unwrap_or_default(), known);
             // The transaction that wrote it may not be on the disk yet, and one that writes nothing
             // does not wait for the disk: a reader does. It finds nothing if that was this same
             // transaction.
-            self.find(&stream, id).await?;
+            if let (true, Some((stream, id))) = (in_doubt, last) {
+                self.find(&stream, id).await?;
+            }
         } else {
-            let last = appended.streams.iter().map(|stream| stream.position.0).max();
             let topic = Topic::new(LOG_TOPIC).ok();
-            let ring = last.zip(topic).map(|(position, topic)| {
+            let ring = position.zip(topic).map(|(position, topic)| {
                 let body = SignalBody::Ring(Version(position));
                 Signal { topic, body }
             });

@@ -5,7 +5,7 @@
 //!
 //! The fast way is a function, which compares what the writer remembers under the lock. While
 //! nobody else writes, and the group rests on nothing but the end of the log, a plain insert does
-//! the same in two thirds of the time. It takes the lock too, but sees the log as it was before;
+//! the same in less time. It takes the lock too, but sees the log as it was before;
 //! what another has committed meanwhile is at the position that the insert wants, so that the
 //! primary key refuses it. A server logs that refusal as an error: so this is only for those who
 //! seem to be alone, and who was wrong waits twice as long before the next time.
@@ -38,14 +38,15 @@ pub(super) struct Writer {
 /// How a group goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// A plain insert, if the group is fit for it.
-    Alone,
-    Fast,
+    /// In one round trip; by a plain insert if nobody else seems to write and the group is fit for
+    /// it, else by the function.
+    Fast { alone: bool },
     /// Looks first. Some text may not be JSON if the database has said so.
-    Exact {
-        doubtful: bool,
-    },
+    Exact { doubtful: bool },
 }
+
+/// By the function.
+const COMPARING: Way = Way::Fast { alone: false };
 
 /// What came of a try.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Writer {
     }
 
     async fn try_all_ways(&mut self, appends: &[&Append]) -> Result<Vec<AppendResult>, StoreError> {
-        let mut way = if self.heads.alone() { Way::Alone } else { Way::Fast };
+        let mut way = Way::Fast { alone: self.heads.alone() };
         let mut retries = 0;
         let mut corrected = false;
         // Set once the group may have been written without our knowing.
@@ -94,13 +95,13 @@ impl Writer {
             }
             let (error, step) = match self.try_way(way, appends).await {
                 Tried::Done(answers) => return Ok(answers),
-                Tried::Next(Way::Fast) if corrected => {
+                Tried::Next(Way::Fast { .. }) if corrected => {
                     // What was corrected was forgotten again: the exact way remembers nothing.
                     way = Way::Exact { doubtful: false };
                     continue;
                 }
                 Tried::Next(next) => {
-                    corrected |= way == Way::Fast && next == Way::Fast;
+                    corrected |= way == next;
                     way = next;
                     continue;
                 }
@@ -116,12 +117,12 @@ impl Writer {
             };
             match (classify(&error), way) {
                 // Another was first at the position; else an id or a version is there already.
-                (Class::Duplicate, Way::Alone) if is_of_position(&error) => {
+                (Class::Duplicate, Way::Fast { alone: true }) if is_of_position(&error) => {
                     self.heads.was_not_alone();
-                    way = Way::Fast;
+                    way = COMPARING;
                 }
-                (Class::Duplicate, Way::Alone | Way::Fast) => way = Way::Exact { doubtful: false },
-                (Class::Data, Way::Alone | Way::Fast | Way::Exact { doubtful: false }) => {
+                (Class::Duplicate, Way::Fast { .. }) => way = Way::Exact { doubtful: false },
+                (Class::Data, Way::Fast { .. } | Way::Exact { doubtful: false }) => {
                     way = Way::Exact { doubtful: true };
                 }
                 (Class::Retry, _) if retries < RETRIES => {
@@ -169,8 +170,9 @@ impl Writer {
         let Some(connection) = &mut self.connection else { return Tried::Silent };
         let (sql, heads) = (&self.sql, &mut self.heads);
         let tried = match way {
-            Way::Alone => timeout(limit, alone(connection, sql, heads, appends)).await,
-            Way::Fast => timeout(limit, fast(connection, sql, heads, appends)).await,
+            Way::Fast { alone } => {
+                timeout(limit, fast(connection, sql, heads, appends, alone)).await
+            }
             Way::Exact { doubtful } => {
                 timeout(limit, exact(connection, sql, heads, appends, doubtful)).await
             }
@@ -185,35 +187,24 @@ fn is_of_position(error: &sqlx::Error) -> bool {
     constraint.is_some_and(|constraint| constraint.ends_with("_pkey"))
 }
 
-/// One round trip, by a plain insert.
-async fn alone(
-    connection: &mut PgConnection,
-    sql: &Sql,
-    heads: &mut Heads,
-    appends: &[&Append],
-) -> Tried {
-    let plan = Plan::new(appends, heads);
-    if !plan.rests_on_the_end_alone() {
-        return Tried::Next(Way::Fast);
-    }
-    let base = plan.claims.known;
-    let inserted = insert(sql, base, &plan.rows).execute(connection).await;
-    match inserted {
-        // The log ends before the position that was remembered.
-        Ok(inserted) if inserted.rows_affected() == 0 => Tried::Next(Way::Fast),
-        Ok(_) => Tried::Done(plan.done(base, heads)),
-        Err(error) => Tried::Failed(error, Step::Commit),
-    }
-}
-
-/// One round trip, by the function.
+/// One round trip.
 async fn fast(
     connection: &mut PgConnection,
     sql: &Sql,
     heads: &mut Heads,
     appends: &[&Append],
+    alone: bool,
 ) -> Tried {
     let plan = Plan::new(appends, heads);
+    if alone && plan.rests_on_the_end_alone() {
+        let base = plan.claims.known;
+        return match insert(sql, base, &plan.rows).execute(connection).await {
+            // The log ends before the position that was remembered.
+            Ok(inserted) if inserted.rows_affected() == 0 => Tried::Next(COMPARING),
+            Ok(_) => Tried::Done(plan.done(base, heads)),
+            Err(error) => Tried::Failed(error, Step::Commit),
+        };
+    }
     if plan.repeats_itself() {
         return Tried::Next(Way::Exact { doubtful: false });
     }
@@ -228,7 +219,7 @@ async fn fast(
         // An id is there already: a repeat, or one that is used for something else.
         Ok((_, None, true)) => Tried::Next(Way::Exact { doubtful: false }),
         Ok((base, Some(actual), _)) if plan.corrected(base, &actual, heads) => {
-            Tried::Next(Way::Fast)
+            Tried::Next(COMPARING)
         }
         // Others write to the same streams, and may do so again before a second try.
         Ok((_, Some(_), _)) => Tried::Next(Way::Exact { doubtful: false }),
